@@ -1,0 +1,105 @@
+//! CBC Casper consensus: a pure engine for the whole protocol family.
+//!
+//! ```text
+//!   message --check--> Verdict --insert--> Dag (rows, threads)
+//!                         |                  |        |
+//!                      Pending            index    detector
+//!                    (what is missing)    (head)   (summits: finality)
+//!                                             \      /
+//!                                             Speaker (when to say what)
+//! ```
+//!
+//! # Definitions and their sources
+//!
+//! - Messages, justifications, estimators, equivocation, latest honest messages, LMD-GHOST as the
+//!   estimator of a blockchain, cliques as a safety oracle: V. Zamfir, N. Rush, A. Asgaonkar,
+//!   G. Piliouras, "Introducing the minimal CBC Casper family of consensus protocols" (2018), and
+//!   V. Zamfir, "Casper the friendly ghost" (2017).
+//! - Summits: D. Kane, A. Fackler, A. Gągol, D. Straszak, "Highway: efficient consensus with
+//!   flexible finality" (2021).
+//! - View merge: F. D'Amato, J. Neu, E. N. Tas, D. Tse, "Goldfish" (2022).
+//!
+//! # Deviations
+//!
+//! - An equivocation is two messages of one (sender, `seq`): as every message must cite its sender's
+//!   previous one, this is the papers' "neither later than the other", found in constant time.
+//! - A justification is one observation a member instead of a set of messages: the latest message,
+//!   or *faulty*. A member with two threads in a closure must be marked, so weight is never counted
+//!   from an equivocation that the message itself proves.
+//! - The sound tolerance of a clique is weight - W/2; the reference implementation's 2 weight - W is
+//!   refuted by `samples/overclaim.json`.
+//! - Summit committees are the greatest fixpoint per level, which is what Highway's definition
+//!   asserts to exist; no search.
+//! - Fork choice starts at a certified base, so that pruning never changes a verdict.
+//!
+//! # Invariants
+//!
+//! - Verdict, head and finality depend on the set of messages only, never on their order.
+//! - A finalized candidate is never undone; each is a child of the one before.
+//! - Nothing a peer sends can panic the engine: [`Engine::insert`] takes only [`Checked`] messages.
+//! - No recursion over the DAG, no hash tables, no clock.
+//!
+//! # Example
+//!
+//! One member with all the weight proposes a block; it is final at once.
+//!
+//! ```
+//! use kakera_cbc::*;
+//! let root = BlockId([0; 32]);
+//! let blocks = Blocks::new(root, 0, Slot(0), Leaders::new(vec![Member(0)]));
+//! let committee = Committee::new(vec![1])?;
+//! let mut engine = Engine::new(committee, Some(Member(0)), Limits::default(), blocks);
+//!
+//! let draft = engine.draft(Slot(1), root, &engine.view());
+//! let block = NewBlock { id: BlockId([1; 32]), parent: draft.value, height: 1, slot: Slot(1) };
+//! let message = Message {
+//!     id: MessageId([9; 32]), // really: the hash of the canonical bytes
+//!     sender: draft.sender,
+//!     seq: draft.seq,
+//!     slot: draft.slot,
+//!     base: draft.base,
+//!     advances: draft.advances,
+//!     cites: draft.cites,
+//!     estimate: BlockEstimate::Proposal(block),
+//! };
+//! let Verdict::Valid(checked) = engine.check(Slot(1), &message) else { panic!("a valid message") };
+//! let events = engine.insert(checked);
+//! assert!(events.contains(&Event::Finalized(block.id, 1)));
+//! assert_eq!(engine.head(), block.id);
+//! # Ok::<(), InvalidCommittee>(())
+//! ```
+
+mod arena;
+mod binary;
+mod clique;
+mod committee;
+mod dag;
+mod detector;
+mod draft;
+mod engine;
+mod forkchoice;
+mod ids;
+pub mod lab;
+mod levels;
+mod message;
+mod pending;
+mod row;
+mod speak;
+mod tally;
+mod validity;
+mod watch;
+
+pub use binary::{Binary, Stance};
+pub use clique::{CLIQUE_MEMBERS, CliqueRefused};
+pub use committee::{Committee, InvalidCommittee};
+pub use detector::Levels;
+pub use draft::Draft;
+pub use engine::{Engine, Event};
+pub use forkchoice::blocks::{BlockEstimate, Blocks, Leaders, NewBlock};
+pub use forkchoice::{CertifyError, Claim, InvalidEstimate, Protocol, Standing, Value};
+pub use ids::{BlockId, Member, MessageId, Slot};
+pub use message::{CITES_TAG, Cite, Message, Observation, cites_digest};
+pub use pending::{Full, Limits, Missing};
+pub use row::Row;
+pub use speak::{Decision, Reason, Speaker, SpeakerConfig};
+pub use validity::{Checked, Invalid, Verdict};

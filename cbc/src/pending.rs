@@ -1,0 +1,278 @@
+//! Messages that wait outside the DAG: bounded per sender and in total, woken by what they miss.
+
+use crate::engine::Engine;
+use crate::forkchoice::Protocol;
+use crate::ids::{BlockId, Member, MessageId, Slot};
+use crate::message::{Message, Observation, cites_digest};
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use thiserror::Error;
+
+/// Bounds of the pending buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Messages waiting in all.
+    pub pending_total: usize,
+    /// Messages waiting of one sender.
+    pub pending_per_sender: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { pending_total: 4096, pending_per_sender: 256 }
+    }
+}
+
+/// What a message waits for.
+#[derive(Clone, Debug)]
+pub enum Missing<P: Protocol> {
+    /// A message at this member and `seq`.
+    Message {
+        /// Its sender.
+        member: Member,
+        /// Its place.
+        seq: u64,
+    },
+    /// A message by id.
+    Id(MessageId),
+    /// The full justification of this message: its advances do not resolve to its digest.
+    FullCites(MessageId),
+    /// Evidence against a member.
+    Evidence(Member),
+    /// The certificate of a base.
+    Certificate(P::Base),
+    /// The local clock.
+    Slot(Slot),
+    /// A block the application wants first.
+    Block(BlockId),
+}
+
+impl<P: Protocol> Missing<P> {
+    /// Kind, numbers, id and base: what orders and equals.
+    fn key(&self) -> (u8, u64, u64, [u8; 32], Option<P::Base>) {
+        let none = [0; 32];
+        match self {
+            Self::Message { member, seq } => (0, member.0.into(), *seq, none, None),
+            Self::Id(id) => (1, 0, 0, id.0, None),
+            Self::FullCites(id) => (2, 0, 0, id.0, None),
+            Self::Evidence(member) => (3, member.0.into(), 0, none, None),
+            Self::Certificate(base) => (4, 0, 0, none, Some(*base)),
+            Self::Slot(slot) => (5, slot.0, 0, none, None),
+            Self::Block(id) => (6, 0, 0, id.0, None),
+        }
+    }
+}
+
+impl<P: Protocol> PartialEq for Missing<P> {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl<P: Protocol> Eq for Missing<P> {}
+
+impl<P: Protocol> PartialOrd for Missing<P> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<P: Protocol> Ord for Missing<P> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.key().cmp(&other.key())
+    }
+}
+
+/// Why a message cannot wait here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Full {
+    /// Its sender has its share of waiting messages, all of them earlier than this one.
+    #[error("member {member} has {limit} messages waiting")]
+    Sender {
+        /// Whose share.
+        member: Member,
+        /// The share.
+        limit: usize,
+    },
+    /// The buffer is full, and no sender holds more of it than this one.
+    #[error("{limit} messages are waiting")]
+    Total {
+        /// The bound.
+        limit: usize,
+    },
+    /// The sender is not in the committee.
+    #[error("member {member} is not in the committee")]
+    Outsider {
+        /// The claimed sender.
+        member: Member,
+    },
+}
+
+#[derive(Clone, Debug)]
+struct Parked<P: Protocol> {
+    message: Message<P>,
+    /// None once it has come.
+    missing: Option<Missing<P>>,
+}
+
+/// The buffer.
+#[derive(Clone, Debug)]
+pub(crate) struct Pending<P: Protocol> {
+    limits: Limits,
+    parked: BTreeMap<MessageId, Parked<P>>,
+    /// Waiting messages of each sender, by (seq, id).
+    shares: Vec<BTreeMap<(u64, MessageId), ()>>,
+    waiting: BTreeMap<Missing<P>, Vec<MessageId>>,
+    ready: Vec<MessageId>,
+    /// Full justifications that peers supplied, one a sender.
+    cites: BTreeMap<Member, (MessageId, Vec<Observation>)>,
+}
+
+impl<P: Protocol> Pending<P> {
+    pub(crate) fn new(limits: Limits, members: usize) -> Self {
+        Self {
+            limits,
+            parked: BTreeMap::new(),
+            shares: vec![BTreeMap::new(); members],
+            waiting: BTreeMap::new(),
+            ready: Vec::new(),
+            cites: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn cites_of(&self, id: &MessageId) -> Option<&[Observation]> {
+        let sender = self.parked.get(id).map(|parked| parked.message.sender);
+        let mut held = self.cites.iter().filter(|(member, _)| sender.is_none_or(|s| s == **member));
+        held.find(|(_, (message, _))| message == id).map(|(_, (_, cites))| cites.as_slice())
+    }
+
+    /// A message was inserted.
+    pub(crate) fn came(&mut self, member: Member, seq: u64, id: MessageId) {
+        self.take(&id);
+        self.cites.retain(|_, (message, _)| *message != id);
+        self.wake(&Missing::Message { member, seq });
+        self.wake(&Missing::Id(id));
+    }
+
+    pub(crate) fn convicted(&mut self, member: Member) {
+        self.wake(&Missing::Evidence(member));
+    }
+
+    pub(crate) fn certified(&mut self, base: P::Base) {
+        self.wake(&Missing::Certificate(base));
+    }
+
+    fn wake(&mut self, missing: &Missing<P>) {
+        for id in self.waiting.remove(missing).unwrap_or_default() {
+            if let Some(parked) = self.parked.get_mut(&id) {
+                parked.missing = None;
+                self.ready.push(id);
+            }
+        }
+    }
+
+    fn take(&mut self, id: &MessageId) -> Option<Message<P>> {
+        let Parked { message, missing } = self.parked.remove(id)?;
+        self.shares[usize::from(message.sender.0)].remove(&(message.seq, *id));
+        if let Some(missing) = missing
+            && let Some(ids) = self.waiting.get_mut(&missing)
+        {
+            ids.retain(|other| other != id);
+            if ids.is_empty() {
+                self.waiting.remove(&missing);
+            }
+        }
+        Some(message)
+    }
+
+    /// Makes room for a message, or says why there is none.
+    ///
+    /// A sender past its share loses its own latest message; a full buffer loses the latest
+    /// message of whoever holds most of it, so a flood evicts only itself.
+    fn make_room(&mut self, message: &Message<P>) -> Result<(), Full> {
+        let member = message.sender;
+        let own = self.shares.get(usize::from(member.0)).ok_or(Full::Outsider { member })?;
+        let later = |share: &BTreeMap<(u64, MessageId), ()>| share.last_key_value().map(|(key, ())| *key);
+        let limit = self.limits.pending_per_sender;
+        if own.len() >= limit {
+            let last = later(own).filter(|last| *last > (message.seq, message.id));
+            let (_, victim) = last.ok_or(Full::Sender { member, limit })?;
+            self.take(&victim);
+        } else if self.parked.len() >= self.limits.pending_total {
+            let limit = self.limits.pending_total;
+            let largest = self.shares.iter().max_by_key(|share| share.len());
+            let largest = largest.filter(|share| share.len() > own.len() + 1);
+            let (_, victim) = largest.and_then(later).ok_or(Full::Total { limit })?;
+            self.take(&victim);
+        }
+        Ok(())
+    }
+}
+
+impl<P: Protocol> Engine<P> {
+    /// Keeps a message until what it misses has come.
+    ///
+    /// # Errors
+    /// The buffer, or the sender's share of it, is full.
+    pub fn park(&mut self, message: Message<P>, missing: Missing<P>) -> Result<(), Full> {
+        let pending = &mut self.pending;
+        pending.take(&message.id);
+        pending.make_room(&message)?;
+        let id = message.id;
+        pending.shares[usize::from(message.sender.0)].insert((message.seq, id), ());
+        pending.waiting.entry(missing.clone()).or_default().push(id);
+        pending.parked.insert(id, Parked { message, missing: Some(missing) });
+        Ok(())
+    }
+
+    /// The parked messages whose missing thing has come, clock included; check them again.
+    pub fn release(&mut self, now: Slot) -> Vec<Message<P>> {
+        let pending = &mut self.pending;
+        let (low, high) = (Missing::Slot(Slot(0)), Missing::Slot(now));
+        let due: Vec<Missing<P>> = pending.waiting.range(low..=high).map(|(missing, _)| missing.clone()).collect();
+        due.iter().for_each(|missing| pending.wake(missing));
+        let ready = std::mem::take(&mut pending.ready);
+        ready.iter().filter_map(|id| pending.take(id)).collect()
+    }
+
+    /// A block that the application waited for is here.
+    pub fn provide_block(&mut self, block: BlockId) {
+        self.pending.wake(&Missing::Block(block));
+    }
+
+    /// A peer's answer to [`Missing::FullCites`]: kept when the message is parked and the digest
+    /// agrees, and used by the next [`Engine::check`]. Answers whether it was kept.
+    pub fn supply_cites(&mut self, id: &MessageId, cites: Vec<Observation>) -> bool {
+        let Some(parked) = self.pending.parked.get(id) else { return false };
+        let fits = cites.len() == self.committee.len();
+        if !fits || cites_digest(&cites) != parked.message.cites {
+            return false;
+        }
+        let sender = parked.message.sender;
+        self.pending.cites.insert(sender, (*id, cites));
+        self.pending.wake(&Missing::FullCites(*id));
+        true
+    }
+
+    /// Takes a parked message out, whatever it misses.
+    pub fn unpark(&mut self, id: &MessageId) -> Option<Message<P>> {
+        self.pending.take(id)
+    }
+
+    /// Whether this message waits.
+    #[must_use]
+    pub fn is_parked(&self, id: &MessageId) -> bool {
+        self.pending.parked.contains_key(id)
+    }
+
+    /// How many messages wait.
+    #[must_use]
+    pub fn parked(&self) -> usize {
+        self.pending.parked.len()
+    }
+
+    /// What is wanted, each once: drives fetching.
+    pub fn missing(&self) -> impl Iterator<Item = &Missing<P>> {
+        self.pending.waiting.keys()
+    }
+}

@@ -1,0 +1,192 @@
+//! The speaking rule: when a member says what (DESIGN D3.8). A schedule, outside validity.
+
+use crate::engine::Engine;
+use crate::forkchoice::Protocol;
+use crate::forkchoice::blocks::Blocks;
+use crate::ids::{BlockId, Member, MessageId, Slot};
+use crate::row::Row;
+
+/// How many unfinalized blocks, lowest first, are looked at for higher levels.
+const BLOCKS_WATCHED: usize = 8;
+
+/// Times of the schedule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpeakerConfig {
+    /// Length of a slot, milliseconds.
+    pub slot_ms: u64,
+    /// One network delay, milliseconds.
+    pub delay_ms: u64,
+}
+
+/// Why a member speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The slot's first valid proposal.
+    Proposal(MessageId),
+    /// The own fork choice left what the own latest message votes for.
+    ForkChoice(BlockId),
+    /// The next message reaches this level for this block.
+    Level {
+        /// The block.
+        block: BlockId,
+        /// The level.
+        level: u32,
+    },
+}
+
+/// What to do now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Nothing, until something arrives.
+    Silent,
+    /// Decide again at this time, milliseconds, or when something arrives.
+    WaitUntil(u64),
+    /// Say a message that cites this row.
+    Speak {
+        /// What to cite, for [`Engine::draft`].
+        row: Row,
+        /// Why.
+        reason: Reason,
+    },
+}
+
+/// The state of the rule: a snapshot for view merge, and since when a level is within reach.
+#[derive(Clone, Debug)]
+pub struct Speaker {
+    config: SpeakerConfig,
+    snapshot: Option<(Slot, Row)>,
+    /// Own latest message then, and when a next level first became possible.
+    reachable: Option<(Option<MessageId>, u64)>,
+}
+
+/// A level within reach: whether all heard members have reached the one below.
+struct Climb {
+    block: BlockId,
+    level: u32,
+    all_below: bool,
+}
+
+impl Speaker {
+    /// A speaker that has not looked yet.
+    #[must_use]
+    pub fn new(config: SpeakerConfig) -> Self {
+        Self { config, snapshot: None, reachable: None }
+    }
+
+    /// Called one network delay before `slot` begins: remembers the view for view merge.
+    pub fn on_slot(&mut self, engine: &Engine<Blocks>, slot: Slot) {
+        self.snapshot = Some((slot, engine.view()));
+    }
+
+    /// Called when an own message was said.
+    pub fn spoke(&mut self) {
+        self.reachable = None;
+    }
+
+    /// Called after each insert and at each wake-up.
+    pub fn decide(&mut self, now_ms: u64, slot: Slot, engine: &Engine<Blocks>) -> Decision {
+        let Some(me) = engine.me().filter(|me| !engine.is_faulty(*me)) else {
+            return Decision::Silent;
+        };
+        if engine.said_in_slot(me, slot) >= engine.committee().messages_per_slot() {
+            return Decision::Silent;
+        }
+        if let Some((proposal, row)) = self.unanswered(slot, engine, me) {
+            return Decision::Speak { row, reason: Reason::Proposal(proposal) };
+        }
+        let head = engine.head();
+        let finalized = engine.finalized();
+        let supported = engine.latest_vote(me).unwrap_or(finalized);
+        if head != supported && head != finalized {
+            return Decision::Speak { row: engine.view(), reason: Reason::ForkChoice(head) };
+        }
+        self.climb(now_ms, slot, engine, me, supported)
+    }
+
+    /// The slot's first proposal, if not voted on yet, and what the vote cites: the closures of the
+    /// proposal and of the own previous message, and the snapshot.
+    fn unanswered(&self, slot: Slot, engine: &Engine<Blocks>, me: Member) -> Option<(MessageId, Row)> {
+        let proposal = engine.first_proposal(slot)?;
+        let (proposer, seq, _) = engine.place(&proposal)?;
+        let own = engine.latest(me).and_then(|(_, id)| engine.row_of(&id));
+        let answered = own.as_ref().is_some_and(|own| {
+            let spoken = engine.said_in_slot(me, slot) > 0;
+            let seen = engine.seen(own, proposer).is_some_and(|seen| seen >= seq);
+            seen || (spoken && (own.is_faulty(proposer) || engine.is_faulty(proposer)))
+        });
+        if answered {
+            return None;
+        }
+        let closure = engine.row_of(&proposal)?;
+        let snapshot = self.snapshot.as_ref().filter(|(at, _)| *at == slot).map(|(_, row)| row);
+        let rows: Vec<&Row> = [Some(&closure), own.as_ref(), snapshot].into_iter().flatten().collect();
+        Some((proposal, engine.merge(&rows)))
+    }
+
+    /// Whether a next message reaches a higher level, and whether it is time for it.
+    fn climb(&mut self, now_ms: u64, slot: Slot, engine: &Engine<Blocks>, me: Member, supported: BlockId) -> Decision {
+        let view = engine.view();
+        let climbs = climbs(slot, engine, me, &view, supported);
+        let Some(first) = climbs.first() else {
+            self.reachable = None;
+            return Decision::Silent;
+        };
+        let latest = engine.latest(me).map(|(_, id)| id);
+        let since = match self.reachable {
+            Some((then, since)) if then == latest => since,
+            _ => now_ms,
+        };
+        self.reachable = Some((latest, since));
+        let deadline = since.saturating_add(self.config.delay_ms / 2);
+        let ripe = climbs.iter().find(|climb| climb.all_below);
+        match ripe.or((now_ms >= deadline).then_some(first)) {
+            Some(Climb { block, level, .. }) => {
+                let reason = Reason::Level { block: *block, level: *level };
+                Decision::Speak { row: view, reason }
+            }
+            None => Decision::WaitUntil(deadline),
+        }
+    }
+
+    /// The times this speaker was made with.
+    #[must_use]
+    pub fn config(&self) -> SpeakerConfig {
+        self.config
+    }
+}
+
+/// All higher levels within reach: for each unfinalized block the latest own message supports, at
+/// each q_k, capped at k.
+fn climbs(slot: Slot, engine: &Engine<Blocks>, me: Member, view: &Row, supported: BlockId) -> Vec<Climb> {
+    let committee = engine.committee();
+    let heard: Vec<Member> = committee.members().filter(|member| is_heard(slot, engine, *member)).collect();
+    let mut climbs = Vec::new();
+    for block in engine.unfinalized(&supported, BLOCKS_WATCHED) {
+        let Some(support) = engine.support(view, &block) else { continue };
+        for cap in 1..=committee.levels() {
+            let Some(quorum) = committee.quorum(cap) else { continue };
+            let levels = support.levels(quorum, cap);
+            let level = levels.next(me);
+            if levels.of(me).is_some_and(|own| level > own) {
+                let below = |member: &Member| levels.of(*member).is_some_and(|l| l + 1 >= level);
+                climbs.push(Climb { block, level, all_below: heard.iter().all(below) });
+            }
+        }
+    }
+    climbs
+}
+
+/// Whether a member spoke in this slot or the last two. In an era's first two slots, everybody did.
+fn is_heard(slot: Slot, engine: &Engine<Blocks>, member: Member) -> bool {
+    let recent = |last: Slot| last.0.saturating_add(2) >= slot.0;
+    let last = engine.latest_slot(member).unwrap_or(engine.era_start());
+    !engine.is_faulty(member) && recent(last)
+}
+
+impl<P: Protocol> Engine<P> {
+    /// The `seq` of a member's message in a view.
+    #[must_use]
+    pub fn seen(&self, row: &Row, member: Member) -> Option<u64> {
+        self.dag.node(row.at(member)).map(|node| node.seq)
+    }
+}
