@@ -1,0 +1,354 @@
+//! One chain's state machine: consensus engine, application, and what ties them.
+//!
+//! ```text
+//!   peers ──► receive ──► engine (cbc) ──► finality ──► certified ──► application
+//!               │  ▲          │                │
+//!             sync (what is   voice (propose,  shares, certificates
+//!             missing)        vote, join)
+//! ```
+//!
+//! Every input is handled to its end; what is to be done comes back as effects in the order of the crash contract:
+//! the store's writes (synced when something is to be said), the guard beside the store, then everything sent.
+
+mod finality;
+mod ledger;
+mod queries;
+mod receive;
+mod record;
+mod restart;
+mod sync;
+mod voice;
+
+pub use ledger::Held;
+pub use queries::{Head, MemberStatus, Status, Totals};
+pub use restart::{InvalidStore, ReplicaConfig};
+pub use voice::Phase;
+
+use crate::{
+    application::{Application, Executed},
+    block::{Block, Header},
+    certificate::{Certificate, Finality, Seats},
+    genesis::{Network, Timing},
+    hash::NetworkId,
+    keys::SecretKey,
+    machine::StateMachine,
+    message::SignedMessage,
+    peer::{Carried, PeerMessage},
+    receipt::Receipt,
+    store::{Store, Write},
+    units::{ChainId, Epoch, Height, SlotClock, Timestamp},
+};
+use finality::Shares;
+use kakera_cbc::{BlockId, Blocks, Engine, Member, MessageId, Slot, Speaker};
+use ledger::Ledger;
+use std::{collections::BTreeMap, sync::Arc};
+use sync::Fetches;
+use voice::Voice;
+
+/// What may happen to a replica.
+pub enum Input<I> {
+    /// Time passed.
+    Tick,
+    /// A member of the committee said something; the transport vouches for who.
+    Peer {
+        /// Who.
+        from: Member,
+        /// What.
+        message: PeerMessage,
+    },
+    /// Something for the application.
+    Application(I),
+}
+
+/// What a member may not forget: kept in a second place outside the store, too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SignState {
+    /// The `seq` of the next message: everything below was said.
+    pub next_seq: u64,
+    /// The greatest height whose header was signed as final.
+    pub finality_height: u64,
+}
+
+/// What a replica wants done, in this order.
+#[derive(Debug)]
+pub enum Effect<R> {
+    /// Write all of this, or nothing; `synced`: it is on disk before the next effect.
+    Persist {
+        /// The writes.
+        writes: Vec<Write>,
+        /// Whether to wait for the disk.
+        synced: bool,
+    },
+    /// Remember this outside the store before the next effect.
+    Guard(SignState),
+    /// Send to every other member.
+    Broadcast(PeerMessage),
+    /// Send to one member.
+    Send(Member, PeerMessage),
+    /// A block entered the tree, on whatever branch.
+    Included {
+        /// Its id.
+        id: BlockId,
+        /// The block.
+        block: Arc<Block>,
+    },
+    /// A block became certified, in height order.
+    Certified {
+        /// Its id.
+        id: BlockId,
+        /// The block.
+        block: Arc<Block>,
+        /// What it emits.
+        receipts: Arc<Vec<Receipt>>,
+    },
+    /// The application knows more references.
+    ReferencesGrew,
+    /// The application's answer to the input just handled.
+    Reply(R),
+    /// A message, block or certificate of this member was refused.
+    Refused {
+        /// Who sent it.
+        from: Member,
+        /// Why.
+        reason: Refused,
+    },
+    /// A safety breach: stop, and say this.
+    Halt(Breach),
+}
+
+/// Why something a peer sent was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// Speaks of another chain or era.
+    #[error("it speaks of another chain or era")]
+    OtherEra,
+    /// A signature that does not verify.
+    #[error("a signature does not verify")]
+    Signature,
+    /// A proposal without its block, or with another one.
+    #[error("the proposal does not come with its block")]
+    Block,
+    /// A header that does not say what the message says.
+    #[error("the block's header disagrees with its message")]
+    Header,
+    /// The block's content is invalid.
+    #[error("the block's content is invalid")]
+    Content,
+    /// Against the rules of consensus.
+    #[error("the message is invalid: {0}")]
+    Message(kakera_cbc::Invalid),
+    /// A certificate that does not hold.
+    #[error("{0}")]
+    Certificate(crate::certificate::InvalidCertificate),
+    /// Evidence that shows nothing.
+    #[error("the evidence shows no equivocation")]
+    Evidence,
+    /// A list of the wrong length.
+    #[error("a list has {found} entries, the committee {expected} members")]
+    Length {
+        /// Entries found.
+        found: usize,
+        /// Entries needed.
+        expected: usize,
+    },
+    /// No room to wait in.
+    #[error("too many messages wait")]
+    Full,
+}
+
+/// The assumption that at most t weight is faulty does not hold.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Breach {
+    /// Two certified blocks, neither above the other.
+    #[error(
+        "certified block {certified} at height {height} conflicts with the certificate of {other}: more than a third of the committee is faulty"
+    )]
+    ConflictingCertificates {
+        /// Height of the block held.
+        height: Height,
+        /// The block held.
+        certified: BlockId,
+        /// The other.
+        other: BlockId,
+    },
+    /// The own detector finalized against what this member signed as final.
+    #[error("block {finalized} was finalized, but block {signed} was signed as final and is not below it")]
+    ConflictingFinality {
+        /// What was signed.
+        signed: BlockId,
+        /// What is finalized now.
+        finalized: BlockId,
+    },
+    /// The store failed under the replica.
+    #[error("{0}")]
+    Store(crate::store::StoreFailure),
+}
+
+/// One chain's state machine, see the module.
+pub struct Replica<A: Application> {
+    network: Arc<Network>,
+    era: Era,
+    seats: Seats,
+    timing: Timing,
+    clock: SlotClock,
+    key: Option<SecretKey>,
+    store: Arc<dyn Store>,
+    app: A,
+    engine: Engine<Blocks>,
+    speaker: Speaker,
+    ledger: Ledger<A::State>,
+    shares: Shares,
+    fetches: Fetches,
+    voice: Voice,
+    /// Messages that the engine has parked, as they came, and from whom.
+    waiting: BTreeMap<MessageId, (Member, Carried)>,
+    /// Messages taken while the current input is handled, not in the store yet.
+    unwritten: BTreeMap<MessageId, SignedMessage>,
+    newest_certificate: Option<Certificate>,
+    next_insertion: u64,
+    now: Timestamp,
+    out: Out<A::Reply>,
+}
+
+/// One CBC instance: network, chain, epoch and root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Era {
+    /// The network.
+    pub network: NetworkId,
+    /// The chain.
+    pub chain: ChainId,
+    /// The epoch.
+    pub epoch: Epoch,
+    /// The root block.
+    pub root: BlockId,
+}
+
+/// Effects gathered while an input is handled.
+struct Out<R> {
+    writes: Vec<Write>,
+    synced: bool,
+    guard: Option<SignState>,
+    sent: Vec<Effect<R>>,
+    halted: Option<Breach>,
+}
+
+impl<R> Default for Out<R> {
+    fn default() -> Self {
+        Out { writes: Vec::new(), synced: false, guard: None, sent: Vec::new(), halted: None }
+    }
+}
+
+impl<R> Out<R> {
+    fn put(&mut self, table: crate::store::Table, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) {
+        self.writes.push(Write::put(table, key, value));
+    }
+
+    fn halt(&mut self, breach: Breach) {
+        self.halted.get_or_insert(breach);
+    }
+
+    /// In the order of the crash contract. A halted replica says nothing any more.
+    fn take(&mut self) -> Vec<Effect<R>> {
+        let Out { writes, synced, guard, sent, halted } = std::mem::take(self);
+        let mut effects = Vec::with_capacity(sent.len() + 2);
+        if !writes.is_empty() {
+            effects.push(Effect::Persist { writes, synced });
+        }
+        effects.extend(guard.map(Effect::Guard));
+        match halted {
+            Some(breach) => effects.push(Effect::Halt(breach)),
+            None => effects.extend(sent),
+        }
+        effects
+    }
+}
+
+impl<A: Application> StateMachine for Replica<A> {
+    type Input = Input<A::Input>;
+    type Effect = Effect<A::Reply>;
+
+    fn handle(&mut self, now: Timestamp, input: Self::Input) -> Vec<Self::Effect> {
+        self.now = self.now.max(now);
+        if self.voice.phase == Phase::Halted {
+            return Vec::new();
+        }
+        match input {
+            Input::Tick => {}
+            Input::Peer { from, message } => self.hear(from, message),
+            Input::Application(input) => self.serve(input),
+        }
+        self.settle();
+        if self.out.halted.is_some() {
+            self.voice.phase = Phase::Halted;
+        }
+        self.unwritten.clear();
+        self.out.take()
+    }
+
+    fn next_wakeup(&self) -> Timestamp {
+        self.voice.next_wakeup(&self.clock, self.timing.delay_ms, self.now).min(self.fetches.next_wakeup())
+    }
+}
+
+impl<A: Application> Replica<A> {
+    /// Gives an input to the application and passes on what it wants passed on.
+    fn serve(&mut self, input: A::Input) {
+        let head = self.head_state();
+        let handled = self.app.handle(self.now, &head, input);
+        self.out.writes.extend(handled.writes);
+        self.out.sent.push(Effect::Reply(handled.reply));
+        self.after_application(handled.gossip, handled.references_grew);
+    }
+
+    /// Takes the application's gossip from a peer; it is passed on only by whoever first took it from a client.
+    fn gossip(&mut self, bytes: &[u8]) {
+        let head = self.head_state();
+        let handled = self.app.gossip(self.now, &head, bytes);
+        self.out.writes.extend(handled.writes);
+        self.after_application(None, handled.references_grew);
+    }
+
+    fn after_application(&mut self, gossip: Option<Vec<u8>>, references_grew: bool) {
+        if let Some(bytes) = gossip {
+            self.out.sent.push(Effect::Broadcast(PeerMessage::Application(bytes)));
+        }
+        if references_grew {
+            self.references_grew();
+            self.out.sent.push(Effect::ReferencesGrew);
+        }
+    }
+
+    /// The state at the own head: the newest block whose content was executed here.
+    fn head_state(&self) -> A::State {
+        self.ledger.at_or_below(self.engine.head()).executed.state.clone()
+    }
+
+    /// Everything that follows from what is held now, until nothing more does.
+    fn settle(&mut self) {
+        self.begin_slots();
+        self.release();
+        self.sign_finalized();
+        self.speak();
+        self.fetch();
+        self.prune();
+    }
+
+    /// The slot that it is.
+    fn slot(&self) -> Slot {
+        self.clock.slot_at(self.now)
+    }
+
+    fn finality_of(&self, header: &Header) -> Finality {
+        Finality::of(header, self.era.network)
+    }
+}
+
+/// A block's outcome with its header's claims taken from it.
+fn agrees<S>(header: &Header, executed: &Executed<S>) -> bool {
+    header.state_root == executed.state_root
+        && header.figures == executed.figures
+        && header.outbox_root == crate::block::outbox_root(&executed.receipts)
+}
+
+#[cfg(test)]
+mod tests;

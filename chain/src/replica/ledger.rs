@@ -1,0 +1,84 @@
+//! Blocks whose content was executed here, with their states, from a little below the last certified one up.
+
+use crate::{application::Executed, block::Block, units::Height};
+use kakera_cbc::BlockId;
+use std::{collections::BTreeMap, sync::Arc};
+
+/// A block and its outcome.
+#[derive(Clone, Debug)]
+pub struct Held<S> {
+    /// Its id.
+    pub id: BlockId,
+    /// The block.
+    pub block: Arc<Block>,
+    /// The state after it, and what it emits.
+    pub executed: Executed<S>,
+}
+
+impl<S> Held<S> {
+    pub(super) fn height(&self) -> Height {
+        self.block.header.height
+    }
+}
+
+/// All held blocks; the last certified one is always among them.
+pub(super) struct Ledger<S> {
+    held: BTreeMap<BlockId, Arc<Held<S>>>,
+    certified: BlockId,
+}
+
+impl<S> Ledger<S> {
+    pub(super) fn new(certified: Held<S>) -> Self {
+        let id = certified.id;
+        Ledger { held: BTreeMap::from([(id, Arc::new(certified))]), certified: id }
+    }
+
+    pub(super) fn block(&self, id: &BlockId) -> Option<&Arc<Held<S>>> {
+        self.held.get(id)
+    }
+
+    pub(super) fn certified(&self) -> &Arc<Held<S>> {
+        self.held.get(&self.certified).expect("forget_below() keeps the certified block")
+    }
+
+    /// The block, or, where its content is not held any more, the last certified one.
+    pub(super) fn at_or_below(&self, id: BlockId) -> &Arc<Held<S>> {
+        self.held.get(&id).unwrap_or_else(|| self.certified())
+    }
+
+    pub(super) fn insert(&mut self, held: Held<S>) -> Arc<Held<S>> {
+        let held = Arc::new(held);
+        self.held.insert(held.id, held.clone());
+        held
+    }
+
+    pub(super) fn advance(&mut self, certified: BlockId) {
+        assert!(self.held.contains_key(&certified), "only a held block becomes the certified one");
+        self.certified = certified;
+    }
+
+    /// The blocks above `low` up to and including `high`, ascending; nothing if `high` is not held or not above
+    /// the block `low`.
+    pub(super) fn path(&self, low: &BlockId, high: &BlockId) -> Option<Vec<Arc<Held<S>>>> {
+        let mut path = Vec::new();
+        let mut at = *high;
+        while at != *low {
+            let held = self.held.get(&at)?;
+            at = held.block.header.parent;
+            path.push(held.clone());
+        }
+        path.reverse();
+        Some(path)
+    }
+
+    /// How many held blocks stand at a height.
+    pub(super) fn at_height(&self, height: Height) -> usize {
+        self.held.values().filter(|held| held.height() == height).count()
+    }
+
+    /// Forgets blocks below a height, but never the certified one.
+    pub(super) fn forget_below(&mut self, height: Height) {
+        let certified = self.certified;
+        self.held.retain(|id, held| held.height() >= height || *id == certified);
+    }
+}

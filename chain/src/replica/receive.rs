@@ -1,0 +1,281 @@
+//! From what a peer said to what the engine holds: bounded, checked, then believed.
+
+use super::{Effect, Refused, Replica, agrees, ledger::Held, record};
+use crate::{
+    application::{Application, Context, ReferenceStatus},
+    block::Block,
+    codec,
+    message::{Estimate, Evidence, SignedMessage},
+    peer::{Carried, CiteEntry, PeerMessage},
+    store::Table,
+};
+use kakera_cbc::{BlockId, Checked, Event, Member, MessageId, Missing, Observation, Slot, Verdict};
+use std::sync::Arc;
+
+/// What a message proposes, as far as it can be judged now.
+enum Content<S> {
+    Nothing,
+    Sound(Held<S>),
+    Waits(BlockId),
+    Refused(Refused),
+}
+
+impl<A: Application> Replica<A> {
+    pub(super) fn hear(&mut self, from: Member, message: PeerMessage) {
+        let heard = match message {
+            PeerMessage::Message(carried) => self.receive(from, *carried),
+            PeerMessage::Messages(list) => self.receive_answer(from, list),
+            PeerMessage::Finality(share) => self.hear_share(share),
+            PeerMessage::Certificate(certificate) => self.hear_certificate(*certificate),
+            PeerMessage::Status(status) => self.hear_status(from, status),
+            PeerMessage::Since(first) => self.answer_since(from, &first),
+            PeerMessage::ById(ids) => self.answer_by_id(from, &ids),
+            PeerMessage::WantCites(id) => self.answer_cites(from, id),
+            PeerMessage::Cites { message, cites } => self.hear_cites(message, &cites),
+            PeerMessage::WantCertificate(block) => self.answer_certificate(from, &block),
+            PeerMessage::WantEvidence(member) => self.answer_evidence(from, member),
+            PeerMessage::Evidence(evidence) => self.hear_evidence(*evidence),
+            PeerMessage::Application(bytes) => {
+                self.gossip(&bytes);
+                Ok(())
+            }
+        };
+        if let Err(reason) = heard {
+            self.out.sent.push(Effect::Refused { from, reason });
+        }
+    }
+
+    /// Takes one consensus message with what it carries.
+    pub(super) fn receive(&mut self, from: Member, carried: Carried) -> Result<(), Refused> {
+        let statement = &carried.message.statement;
+        if (statement.chain, statement.epoch, statement.root) != (self.era.chain, self.era.epoch, self.era.root) {
+            return Err(Refused::OtherEra);
+        }
+        let id = statement.id(self.era.network);
+        if self.engine.contains(&id) || self.waiting.contains_key(&id) {
+            return Ok(());
+        }
+        carried.message.clone().verify(&self.seats, self.era.network).map_err(|_| Refused::Signature)?;
+        if let Some(certificate) = carried.certificate.clone() {
+            self.hear_certificate(certificate)?;
+        }
+        self.admit(from, id, carried)
+    }
+
+    fn receive_answer(&mut self, from: Member, list: Vec<Carried>) -> Result<(), Refused> {
+        if list.len() > PeerMessage::MAX_MESSAGES {
+            return Err(Refused::Length { found: list.len(), expected: PeerMessage::MAX_MESSAGES });
+        }
+        let more = list.len() == PeerMessage::MAX_MESSAGES;
+        let held = self.engine.len();
+        list.into_iter().try_for_each(|carried| self.receive(from, carried))?;
+        self.fetches.answered(from, more && self.engine.len() > held, self.now);
+        Ok(())
+    }
+
+    /// Inserts a message whose signature was checked, or parks it, or refuses it.
+    fn admit(&mut self, from: Member, id: MessageId, carried: Carried) -> Result<(), Refused> {
+        let message = carried.message.statement.to_message(id);
+        let missing = match self.engine.check(self.slot(), &message) {
+            Verdict::Known => return Ok(()),
+            Verdict::Invalid(reason) => return Err(Refused::Message(reason)),
+            Verdict::Waiting(missing) => missing,
+            Verdict::Valid(checked) => {
+                let held = match self.content(&carried) {
+                    Content::Nothing => Ok(None),
+                    Content::Sound(held) => Ok(Some(held)),
+                    Content::Waits(block) => Err(Missing::Block(block)),
+                    Content::Refused(reason) => return Err(reason),
+                };
+                match held {
+                    Ok(held) => {
+                        self.insert(id, carried, checked, held);
+                        return Ok(());
+                    }
+                    Err(missing) => missing,
+                }
+            }
+        };
+        self.engine.park(message, missing).map_err(|_| Refused::Full)?;
+        self.fetches.heard_from(from);
+        self.waiting.insert(id, (from, carried));
+        if self.waiting.len() > self.engine.parked() {
+            let engine = &self.engine;
+            self.waiting.retain(|id, _| engine.is_parked(id));
+        }
+        Ok(())
+    }
+
+    /// Looks again at parked messages whose missing thing has come.
+    pub(super) fn release(&mut self) {
+        loop {
+            let released = self.engine.release(self.slot());
+            if released.is_empty() {
+                return;
+            }
+            for message in released {
+                let Some((from, carried)) = self.waiting.remove(&message.id) else { continue };
+                if let Err(reason) = self.admit(from, message.id, carried) {
+                    self.out.sent.push(Effect::Refused { from, reason });
+                }
+            }
+        }
+    }
+
+    /// Blocks that waited for their reference are looked at again.
+    pub(super) fn references_grew(&mut self) {
+        let waiting: Vec<BlockId> = self
+            .engine
+            .missing()
+            .filter_map(|missing| if let Missing::Block(block) = missing { Some(*block) } else { None })
+            .collect();
+        waiting.into_iter().for_each(|block| self.engine.provide_block(block));
+    }
+
+    /// Decodes and executes what a proposal proposes.
+    fn content(&mut self, carried: &Carried) -> Content<A::State> {
+        let statement = &carried.message.statement;
+        let Estimate::Proposal { block: id, parent, height } = statement.estimate else {
+            return if carried.block.is_none() { Content::Nothing } else { Content::Refused(Refused::Block) };
+        };
+        let Some(block) = carried.block.as_ref().and_then(|bytes| Block::decode(bytes).ok()) else {
+            return Content::Refused(Refused::Block);
+        };
+        let header = &block.header;
+        if header.id(self.era.network) != id {
+            return Content::Refused(Refused::Block);
+        }
+        let era = (header.chain, header.epoch, header.root);
+        let place = (header.parent, header.height.0, header.slot, header.proposer);
+        if era != (self.era.chain, self.era.epoch, self.era.root)
+            || place != (parent, height, statement.slot, statement.sender)
+        {
+            return Content::Refused(Refused::Header);
+        }
+        // A parent that is not held lies on a branch too old to execute here: not decidable.
+        let Some(parent) = self.ledger.block(&parent).cloned() else { return Content::Waits(id) };
+        match self.app.reference_status(&header.reference, &parent.block.header.reference) {
+            ReferenceStatus::Known => {}
+            ReferenceStatus::Unknown => return Content::Waits(id),
+            ReferenceStatus::Invalid => return Content::Refused(Refused::Content),
+        }
+        let context = Context {
+            chain: header.chain,
+            height: header.height,
+            slot: header.slot,
+            proposer: header.proposer,
+            reference: header.reference,
+        };
+        match self.app.execute(&parent.executed.state, &context, &block.body, &block.witnesses) {
+            Ok(executed) if agrees(header, &executed) => Content::Sound(Held { id, block: Arc::new(block), executed }),
+            _ => Content::Refused(Refused::Content),
+        }
+    }
+
+    /// Takes a checked message into the engine and the store.
+    pub(super) fn insert(
+        &mut self,
+        id: MessageId,
+        carried: Carried,
+        checked: Checked<kakera_cbc::Blocks>,
+        held: Option<Held<A::State>>,
+    ) {
+        let statement = &carried.message.statement;
+        let number = self.next_insertion;
+        self.next_insertion += 1;
+        let key = number.to_be_bytes();
+        self.out.put(Table::Messages, key, codec::encode(&carried.message));
+        self.out.put(Table::MessageIds, id.0, key);
+        self.out.put(Table::Threads, record::thread_key(statement.sender, statement.seq, number), id.0);
+        self.voice.totals.messages += 1;
+        let events = self.engine.insert(checked);
+        self.unwritten.insert(id, carried.message);
+        if let Some(held) = held {
+            self.out.put(Table::Blocks, held.id.0, carried.block.unwrap_or_default());
+            let held = self.ledger.insert(held);
+            self.out.sent.push(Effect::Included { id: held.id, block: held.block.clone() });
+            self.adopt_stashed(&held.id);
+        }
+        self.follow(events);
+    }
+
+    /// What the engine says has changed.
+    pub(super) fn follow(&mut self, events: Vec<Event<kakera_cbc::Blocks>>) {
+        for event in events {
+            if let Event::Equivocation { member, first, second } = event {
+                self.convict(member, &first, &second);
+            }
+        }
+    }
+
+    fn convict(&mut self, member: Member, first: &MessageId, second: &MessageId) {
+        let (Some(first), Some(second)) = (self.signed(first), self.signed(second)) else { return };
+        let evidence = Evidence { first, second };
+        self.out.put(Table::Evidence, member.0.to_be_bytes(), codec::encode(&evidence));
+        self.out.sent.push(Effect::Broadcast(PeerMessage::Evidence(Box::new(evidence))));
+    }
+
+    /// A held message in its signed form.
+    pub(super) fn signed(&mut self, id: &MessageId) -> Option<SignedMessage> {
+        if let Some(message) = self.unwritten.get(id) {
+            return Some(message.clone());
+        }
+        let loaded = record::load_message(&*self.store, id);
+        self.read(loaded).flatten()
+    }
+
+    fn hear_evidence(&mut self, evidence: Evidence) -> Result<(), Refused> {
+        let Evidence { first, second } = &evidence;
+        let place = |message: &SignedMessage| {
+            let statement = &message.statement;
+            (statement.chain, statement.epoch, statement.root, statement.sender, statement.seq)
+        };
+        let (member, era) = (first.statement.sender, self.era);
+        if place(first) != place(second)
+            || place(first) != (era.chain, era.epoch, era.root, member, first.statement.seq)
+        {
+            return Err(Refused::Evidence);
+        }
+        if self.engine.is_faulty(member) {
+            return Ok(());
+        }
+        let verify = |message: &SignedMessage| message.clone().verify(&self.seats, era.network);
+        let (a, _) = verify(first).map_err(|_| Refused::Signature)?;
+        let (b, _) = verify(second).map_err(|_| Refused::Signature)?;
+        if a == b {
+            return Err(Refused::Evidence);
+        }
+        self.unwritten.insert(a, evidence.first);
+        self.unwritten.insert(b, evidence.second);
+        let events = self.engine.accuse(member, a, b);
+        self.follow(events);
+        Ok(())
+    }
+
+    fn hear_cites(&mut self, message: MessageId, cites: &[CiteEntry]) -> Result<(), Refused> {
+        let expected = self.seats.committee.len();
+        if cites.len() != expected {
+            return Err(Refused::Length { found: cites.len(), expected });
+        }
+        let observation = |entry: &CiteEntry| match entry {
+            CiteEntry::Nothing => Observation::Nothing,
+            CiteEntry::Latest(id) => Observation::Latest(*id),
+            CiteEntry::Faulty => Observation::Faulty,
+        };
+        self.engine.supply_cites(&message, cites.iter().map(observation).collect());
+        Ok(())
+    }
+
+    /// Forgets what finality has made useless. Blocks and states go block by block, messages in large steps.
+    pub(super) fn prune(&mut self) {
+        const BLOCKS_KEPT: u64 = 64;
+        const SLOTS_KEPT: u64 = 4096;
+        let certified = &self.ledger.certified().block.header;
+        let (height, slot) = (certified.height.0, certified.slot.0);
+        self.ledger.forget_below(crate::units::Height(height.saturating_sub(BLOCKS_KEPT)));
+        let line = slot.saturating_sub(SLOTS_KEPT);
+        if line > self.engine.line().0 + SLOTS_KEPT / 4 {
+            self.engine.prune(Slot(line));
+        }
+    }
+}

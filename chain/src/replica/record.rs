@@ -1,0 +1,50 @@
+//! How a replica's records are laid out in the store.
+
+use crate::{
+    codec,
+    message::SignedMessage,
+    store::{Store, StoreFailure, Table},
+    units::Height,
+};
+use borsh::{BorshDeserialize, BorshSerialize};
+use kakera_cbc::{BlockId, Member, MessageId};
+
+/// Key of the last certified block's height and id.
+pub(super) const CERTIFIED: &[u8] = b"replica/certified";
+/// Key of the greatest height and the id that this member signed as final.
+pub(super) const OWN_FINALITY: &[u8] = b"replica/own-finality";
+/// Key of the running totals.
+pub(super) const TOTALS: &[u8] = b"replica/totals";
+
+/// Key of a thread's entry: member, `seq` and insertion number, so that equivocations stand side by side.
+pub(super) fn thread_key(member: Member, seq: u64, number: u64) -> Vec<u8> {
+    [&member.0.to_be_bytes()[..], &seq.to_be_bytes(), &number.to_be_bytes()].concat()
+}
+
+/// The member and insertion number of a thread's entry.
+pub(super) fn thread_entry(key: &[u8]) -> Option<(Member, u64)> {
+    let member = u16::from_be_bytes(key.get(..2)?.try_into().ok()?);
+    let number = u64::from_be_bytes(key.get(10..18)?.try_into().ok()?);
+    Some((Member(member), number))
+}
+
+pub(super) fn load<T: BorshDeserialize + BorshSerialize>(
+    store: &dyn Store,
+    table: Table,
+    key: &[u8],
+) -> Result<Option<T>, StoreFailure> {
+    let Some(bytes) = store.load(table, key)? else { return Ok(None) };
+    let damaged = |error: codec::InvalidBytes| StoreFailure { table, reason: error.to_string() };
+    codec::decode(&bytes, usize::MAX).map(Some).map_err(damaged)
+}
+
+pub(super) fn load_message(store: &dyn Store, id: &MessageId) -> Result<Option<SignedMessage>, StoreFailure> {
+    match store.load(Table::MessageIds, &id.0)? {
+        Some(number) => load(store, Table::Messages, &number),
+        None => Ok(None),
+    }
+}
+
+pub(super) fn certified_id(store: &dyn Store, height: Height) -> Result<Option<BlockId>, StoreFailure> {
+    load(store, Table::Heights, &height.0.to_be_bytes())
+}

@@ -1,0 +1,308 @@
+//! When a member speaks: joining, proposing and voting. A schedule, outside validity.
+
+use super::{Effect, Replica, SignState, Totals, ledger::Held};
+use crate::{
+    application::{Application, Context},
+    block::{Block, Header},
+    codec,
+    hash::merkle_root,
+    message::{Estimate, SignedMessage, Statement},
+    peer::{Carried, PeerMessage, PeerStatus},
+    units::{Height, SlotClock, Timestamp},
+};
+use kakera_cbc::{BlockId, Cite, Decision, Draft, Member, Slot, Verdict};
+use std::{collections::BTreeSet, fmt, sync::Arc};
+
+/// Blocks above the last certified one past which leaders propose only empty ones, at the heartbeat.
+const UNCERTIFIED_BLOCKS: u64 = 16;
+/// How often a member tells its peers how far it is.
+const STATUS_MS: u64 = 1_000;
+/// How often a joining member asks.
+const ASK_MS: u64 = 300;
+
+/// What a replica may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Asks its peers whether it has said more than it remembers; says nothing else.
+    Joining,
+    /// Speaks.
+    Active,
+    /// Has no seat: follows.
+    Observer,
+    /// Has said more than it remembers, and so stays silent for this era.
+    Silent,
+    /// Stopped by a safety breach.
+    Halted,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Phase::Joining => "joining",
+            Phase::Active => "active",
+            Phase::Observer => "observer",
+            Phase::Silent => "silent",
+            Phase::Halted => "halted",
+        })
+    }
+}
+
+/// The schedule's state.
+pub(super) struct Voice {
+    pub(super) phase: Phase,
+    pub(super) totals: Totals,
+    /// When the last certificate was adopted, or the replica was started.
+    pub(super) certified_at: Timestamp,
+    /// Identifies this start's question.
+    question: u64,
+    answers: BTreeSet<Member>,
+    /// The newest slot for which the view was remembered.
+    snapshot: Slot,
+    proposed: Option<Slot>,
+    speak_at: Option<Timestamp>,
+    next_ask: Timestamp,
+    next_status: Timestamp,
+    /// The base of the own previous message, where known.
+    last_base: Option<BlockId>,
+}
+
+impl Voice {
+    pub(super) fn new(phase: Phase, totals: Totals, now: Timestamp) -> Self {
+        Voice {
+            phase,
+            totals,
+            certified_at: now,
+            question: now.0,
+            answers: BTreeSet::new(),
+            snapshot: Slot(0),
+            proposed: None,
+            speak_at: None,
+            next_ask: now,
+            next_status: now,
+            last_base: None,
+        }
+    }
+
+    /// The next snapshot, slot, ask, status or planned message.
+    pub(super) fn next_wakeup(&self, clock: &SlotClock, delay_ms: u64, now: Timestamp) -> Timestamp {
+        let next_slot = clock.start_of(Slot(clock.slot_at(now).0 + 1)).max(clock.genesis);
+        let snapshot = Timestamp(next_slot.0.saturating_sub(delay_ms));
+        let mut next = if snapshot > now { snapshot } else { next_slot };
+        if self.phase == Phase::Joining {
+            next = next.min(self.next_ask);
+        }
+        next = next.min(self.next_status);
+        self.speak_at.filter(|at| *at > now).map_or(next, |at| next.min(at))
+    }
+}
+
+impl<A: Application> Replica<A> {
+    /// Remembers the view one network delay before each slot, for view merge.
+    pub(super) fn begin_slots(&mut self) {
+        let coming = self.clock.slot_at(self.now.plus(self.timing.delay_ms));
+        if coming > self.voice.snapshot {
+            self.voice.snapshot = coming;
+            self.speaker.on_slot(&self.engine, coming);
+        }
+    }
+
+    /// Says whatever is due.
+    pub(super) fn speak(&mut self) {
+        if self.now >= self.voice.next_status {
+            self.voice.next_status = self.now.plus(STATUS_MS);
+            let status = self.own_status(None, None);
+            self.out.sent.push(Effect::Broadcast(PeerMessage::Status(status)));
+        }
+        match self.voice.phase {
+            Phase::Joining => self.ask(),
+            Phase::Active => self.speak_actively(),
+            Phase::Observer | Phase::Silent | Phase::Halted => {}
+        }
+    }
+
+    fn ask(&mut self) {
+        self.join_if_answered();
+        if self.voice.phase == Phase::Joining && self.now >= self.voice.next_ask {
+            self.voice.next_ask = self.now.plus(ASK_MS);
+            let status = self.own_status(Some(self.voice.question), None);
+            self.out.sent.push(Effect::Broadcast(PeerMessage::Status(status)));
+        }
+        if self.voice.phase == Phase::Active {
+            self.speak_actively();
+        }
+    }
+
+    fn join_if_answered(&mut self) {
+        let Some(me) = self.engine.me() else { return };
+        let weight = |member: &Member| self.seats.committee.weight(*member);
+        let answered: u64 = self.voice.answers.iter().chain([&me]).map(weight).sum();
+        if self.seats.is_supermajority(answered) {
+            self.voice.phase = Phase::Active;
+        }
+    }
+
+    /// Takes what a peer says about this member: whether more was said than is remembered, and an answer.
+    pub(super) fn heed(&mut self, from: Member, status: &PeerStatus) {
+        let Some(me) = self.engine.me() else { return };
+        if let Some(Some((seq, _))) = status.tips.get(me.index())
+            && self.engine.latest(me).is_none_or(|(own, _)| *seq > own)
+            && matches!(self.voice.phase, Phase::Joining | Phase::Active)
+        {
+            self.voice.phase = Phase::Silent;
+        }
+        if status.answer == Some(self.voice.question) && from != me {
+            self.voice.answers.insert(from);
+        }
+    }
+
+    fn speak_actively(&mut self) {
+        if self.now < self.clock.genesis {
+            return;
+        }
+        self.voice.speak_at = None;
+        self.propose();
+        // Each turn says something, and the rules allow M messages a slot.
+        for _ in 0..=self.seats.committee.messages_per_slot() {
+            match self.speaker.decide(self.now.0, self.slot(), &self.engine) {
+                Decision::Silent => return,
+                Decision::WaitUntil(at) => {
+                    self.voice.speak_at = Some(Timestamp(at));
+                    return;
+                }
+                Decision::Speak { row, .. } => {
+                    let draft = self.engine.draft(self.slot(), self.ledger.certified().id, &row);
+                    let estimate = Estimate::Vote(draft.value);
+                    if !self.say(draft, estimate, None) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Proposes when this member leads the slot and something is due.
+    fn propose(&mut self) {
+        let (slot, Some(me)) = (self.slot(), self.engine.me()) else { return };
+        if self.engine.protocol().leader(slot) != Some(me) || self.voice.proposed >= Some(slot) {
+            return;
+        }
+        let late = self.timing.slot_ms.saturating_sub(2 * self.timing.delay_ms);
+        if self.now > self.clock.start_of(slot).plus(late) || self.engine.is_faulty(me) {
+            return;
+        }
+        let parent = self.ledger.at_or_below(self.engine.head()).clone();
+        if parent.block.header.slot >= slot {
+            return;
+        }
+        let Some(empty) = self.due(&parent, slot) else { return };
+        let draft = self.engine.draft(slot, self.ledger.certified().id, &self.engine.view());
+        if draft.value != parent.id {
+            return;
+        }
+        let block = self.make_block(&parent, slot, me, empty);
+        let bytes = codec::encode(&*block.block);
+        let proposal = Estimate::Proposal { block: block.id, parent: parent.id, height: block.block.header.height.0 };
+        self.voice.proposed = Some(slot);
+        self.say(draft, proposal, Some((block, bytes)));
+    }
+
+    /// Whether a block is due on this parent, and whether it has to be an empty one.
+    fn due(&self, parent: &Held<A::State>, slot: Slot) -> Option<bool> {
+        let header = &parent.block.header;
+        let certified = self.ledger.certified();
+        let waited = slot.0 - header.slot.0;
+        if waited >= self.timing.heartbeat_slots {
+            return Some(header.height.0 - certified.height().0 >= UNCERTIFIED_BLOCKS);
+        }
+        if header.height.0 - certified.height().0 >= UNCERTIFIED_BLOCKS {
+            return None;
+        }
+        let work = self.app.has_work(&parent.executed.state, &header.reference);
+        // A block with content that stays uncertified is helped by another one on top.
+        let path = self.ledger.path(&certified.id, &parent.id).unwrap_or_default();
+        let stuck = waited >= 2 && path.iter().any(|held| !held.block.body.is_empty());
+        (work || stuck).then_some(false)
+    }
+
+    fn make_block(&mut self, parent: &Held<A::State>, slot: Slot, me: Member, empty: bool) -> Held<A::State> {
+        let height = parent.height().next();
+        let reference = parent.block.header.reference;
+        let context = Context { chain: self.era.chain, height, slot, proposer: me, reference };
+        let made = self.app.propose(&parent.executed.state, &context, empty);
+        let header = Header {
+            chain: self.era.chain,
+            epoch: self.era.epoch,
+            root: self.era.root,
+            parent: parent.id,
+            height,
+            slot,
+            proposer: me,
+            reference: made.reference,
+            state_root: made.executed.state_root,
+            body_root: merkle_root(&made.body),
+            witness_root: merkle_root(&made.witnesses),
+            outbox_root: crate::block::outbox_root(&made.executed.receipts),
+            figures: made.executed.figures.clone(),
+        };
+        let id = header.id(self.era.network);
+        let block = Block { header, body: made.body, witnesses: made.witnesses };
+        Held { id, block: Arc::new(block), executed: made.executed }
+    }
+
+    /// Says a message: into the engine and the synced store, then to all. Nothing is said that the own rules refuse
+    /// (a closure at its limit): answers whether it was said.
+    fn say(
+        &mut self,
+        draft: Draft<kakera_cbc::Blocks>,
+        estimate: Estimate,
+        block: Option<(Held<A::State>, Vec<u8>)>,
+    ) -> bool {
+        let cite = |cite: &Cite| match cite {
+            Cite::Seq(seq) => Some(*seq),
+            Cite::Faulty => None,
+        };
+        let statement = Statement {
+            chain: self.era.chain,
+            epoch: self.era.epoch,
+            root: self.era.root,
+            sender: draft.sender,
+            seq: draft.seq,
+            slot: draft.slot,
+            base: draft.base,
+            advances: draft.advances.iter().map(|(member, said)| (*member, cite(said))).collect(),
+            cites: draft.cites,
+            estimate,
+        };
+        let id = statement.id(self.era.network);
+        let Verdict::Valid(checked) = self.engine.check(self.slot(), &statement.to_message(id)) else { return false };
+        let key = self.key.as_ref().expect("only a member with its key is active");
+        let message = SignedMessage::sign(statement, key, self.era.network);
+        let new_base = self.voice.last_base != Some(draft.base);
+        self.voice.last_base = Some(draft.base);
+        let certificate =
+            self.newest_certificate.clone().filter(|newest| new_base && newest.finality.block == draft.base);
+        let (held, bytes) = block.unzip();
+        let carried = Carried { message, block: bytes, certificate };
+        self.insert(id, carried.clone(), checked, held);
+        self.guard();
+        self.out.sent.push(Effect::Broadcast(PeerMessage::Message(Box::new(carried))));
+        self.speaker.spoke();
+        true
+    }
+
+    /// How far this member is.
+    pub(super) fn own_status(&self, question: Option<u64>, answer: Option<u64>) -> PeerStatus {
+        let certified = self.ledger.certified();
+        let tips = self.seats.committee.members().map(|member| self.engine.latest(member)).collect();
+        PeerStatus { tips, certified: (certified.height(), certified.id), question, answer }
+    }
+
+    /// What the guard beside the store and the peers must not contradict.
+    pub(super) fn check_guard(&mut self, guard: SignState) {
+        let said = self.engine.me().and_then(|me| self.engine.latest(me)).map_or(0, |(seq, _)| seq + 1);
+        let signed = self.shares.own.map_or(Height(0), |(height, _)| height);
+        if guard.next_seq > said || guard.finality_height > signed.0 {
+            self.voice.phase = Phase::Silent;
+        }
+    }
+}
