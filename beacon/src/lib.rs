@@ -1,0 +1,54 @@
+//! The beacon chain's rules: it draws the committees of every chain and records the shards' crosslinks, so that
+//! recorded receipts are the memory that all shards share.
+//!
+//! ```text
+//!    genesis file ──> committees (draw) ──> Seats of every chain
+//!                                             │ certificates
+//!    shard headers + certificate + receipts   v
+//!          Crosslink ──> sound ──> record ──> BeaconState ──> state root
+//!                          │          ^ position, lanes, solvency
+//!                          v          │
+//!                        pool ──> proposals        index ──> rows for queries
+//! ```
+//!
+//! What always holds (each is checked when a block is executed):
+//! - a shard's crosslinks are consecutive, certified by its committee, and their receipts are the ones that the headers
+//!   commit to, in every lane without a gap;
+//! - what left a shard never exceeds its genesis allocation plus what it consumed minus what it burned;
+//! - balances + held + burned of all shards at their recorded crosslinks + recorded receipts not consumed = supply;
+//! - a refused crosslink changes nothing.
+//!
+//! This version runs one epoch, 0: the committees are drawn once from the genesis file.
+//!
+//! ```
+//! // How likely is a committee of 100 of 1,000 seats to be captured by a quarter of all seats?
+//! let risk = kakera_beacon::committee_risk(1_000, 250, 100);
+//! assert!(risk.capture < 1e-15 && risk.stall > 0.01 && risk.stall < 0.05);
+//! ```
+
+mod application;
+mod committees;
+mod crosslink;
+#[cfg(test)]
+mod fixture;
+mod genesis;
+mod index;
+mod pool;
+mod record;
+mod risk;
+mod shuffle;
+mod sound;
+mod state;
+
+pub use application::{Beacon, InvalidBeaconBlock, MAX_BODY_BYTES, Reply};
+pub use committees::{Committees, Standby, leader_seed};
+pub use crosslink::InvalidCrosslink;
+pub use genesis::genesis_header;
+pub use index::{ConsumedAt, RecordedReceipt, consumed_at, recorded_at, recorded_receipts};
+pub use pool::Pool;
+pub use risk::{CommitteeRisk, adversary_seats, committee_risk};
+pub use shuffle::{SHUFFLE_ROUNDS, Shuffle, compute_shuffled_index};
+pub use sound::{KnownCertificates, SoundCrosslink};
+pub use state::{
+    BeaconState, Imbalance, LaneLog, Parameters, Pending, Recorded, ShardRecord, Solvency, Status, Validator,
+};
