@@ -1,0 +1,338 @@
+//! One shard chain as a replica runs it.
+
+#[cfg(test)]
+mod tests;
+
+use crate::{
+    action::Action,
+    beacon_view::{BeaconView, InvalidBeacon},
+    checks::InvalidTransaction,
+    execution::{self, InvalidBlock, Refused, Work, delivery},
+    fees::{Quote, TRANSACTION_GAS},
+    lanes::LaneTable,
+    pool::{Head, Pool, PoolLimits, PoolStatus, Refusal},
+    records,
+    rules::Rules,
+    state::ShardState,
+    transaction::{SignedTransaction, Transaction},
+};
+use kakera_chain::{
+    BlockId,
+    application::{Application, CertifiedBlocks, Context, Executed, Handled, Proposal, ReferenceStatus},
+    block::{Block, Header},
+    certificate::Seats,
+    codec,
+    genesis::Network,
+    hash::{Hash, NetworkId},
+    keys::verify_all,
+    receipt::Reference,
+    store::{Store, StoreFailure, Table, Write},
+    units::{Height, ShardId, Timestamp},
+};
+use std::sync::Arc;
+
+/// Transactions that may fail to fit before a proposal is closed.
+const MISFITS: usize = 64;
+
+/// What a shard is made of.
+#[derive(Clone, Debug)]
+pub struct ShardConfig {
+    /// The network.
+    pub network: Arc<Network>,
+    /// Which shard.
+    pub shard: ShardId,
+    /// The beacon's committee, which certifies references.
+    pub beacon_seats: Seats,
+    /// The beacon's genesis block.
+    pub beacon_genesis: BlockId,
+    /// How much the pool holds.
+    pub pool: PoolLimits,
+}
+
+/// What clients and the beacon feed give.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// A transaction, decoded from canonical bytes.
+    Submit(SignedTransaction),
+    /// Certified beacon blocks.
+    Beacon(CertifiedBlocks),
+}
+
+/// What they are answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// The transaction is in the pool.
+    Accepted {
+        /// Its id.
+        id: Hash,
+    },
+    /// It was in the pool before.
+    Known {
+        /// Its id.
+        id: Hash,
+    },
+    /// It is not taken.
+    Refused(Refusal),
+    /// The beacon chain is known up to this height.
+    BeaconAdvanced(Height),
+    /// The beacon blocks are refused; nothing changed.
+    BeaconRefused(InvalidBeacon),
+}
+
+/// The rules of one shard chain and what they need to know besides blocks: the beacon's view and the pool.
+#[derive(Clone, Debug)]
+pub struct Shard {
+    rules: Rules,
+    genesis: ShardState,
+    view: BeaconView,
+    pool: Pool,
+}
+
+impl Shard {
+    /// A shard that goes on from what is stored, if anything is.
+    pub fn new(config: ShardConfig, store: Option<&dyn Store>) -> Result<Shard, StoreFailure> {
+        let rules = Rules::of(&config.network, config.shard);
+        let (seats, genesis) = (config.beacon_seats, config.beacon_genesis);
+        let view = match store {
+            Some(store) => BeaconView::load(rules, seats, genesis, store)?,
+            None => BeaconView::new(rules, seats, genesis),
+        };
+        let genesis = ShardState::genesis(&config.network, &rules);
+        Ok(Shard { rules, genesis, view, pool: Pool::new(config.pool) })
+    }
+
+    /// The constants.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// What is known of the beacon chain.
+    pub fn view(&self) -> &BeaconView {
+        &self.view
+    }
+
+    /// The newest certified beacon block known.
+    pub fn tip(&self) -> Reference {
+        self.view.tip()
+    }
+
+    /// This shard's last recorded crosslink: where the next one begins. See [`BeaconView::recorded`].
+    pub fn recorded(&self) -> (Height, BlockId) {
+        self.view.recorded()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn pool_for_test(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// Transactions in the pool, and their canonical bytes.
+    pub fn pool_size(&self) -> (usize, usize) {
+        (self.pool.len(), self.pool.bytes())
+    }
+
+    /// What a pooled transaction waits for at this state; nothing if it is not in the pool.
+    pub fn pool_status(&self, state: &ShardState, id: &Hash) -> Option<PoolStatus> {
+        let lanes = self.view.lanes();
+        self.pool.status(id, &self.head(state), |to| execution::unsettled(&state.meta, lanes, to))
+    }
+
+    /// A pooled transaction.
+    pub fn pooled(&self, id: &Hash) -> Option<&SignedTransaction> {
+        self.pool.entry(id).map(|entry| &entry.signed)
+    }
+
+    /// What an action would cost above this state.
+    pub fn quote(&self, state: &ShardState, action: &Action) -> Result<Quote, InvalidTransaction> {
+        let demand = action.program().demand(&self.rules)?;
+        let base_fee = state.base_fee();
+        let delivery_fee = demand.delivery_fee(&self.rules);
+        let lanes = self.view.lanes();
+        let full = |to: &ShardId| execution::unsettled(&state.meta, lanes, *to) >= self.rules.lanes.bound;
+        Ok(Quote {
+            gas: demand.gas,
+            base_fee,
+            delivery_fee,
+            fee: demand.gas.saturating_mul(base_fee).saturating_add(delivery_fee),
+            full_lanes: demand.receipts.keys().copied().filter(full).collect(),
+        })
+    }
+
+    fn head<'a>(&'a self, state: &'a ShardState) -> Head<'a> {
+        Head { rules: &self.rules, state, slot: self.view.tip().slot }
+    }
+
+    fn submit(&mut self, state: &ShardState, signed: SignedTransaction) -> Reply {
+        let id = signed.transaction.id();
+        if self.pool.entry(&id).is_some() {
+            return Reply::Known { id };
+        }
+        let bytes = borsh::object_length(&signed).unwrap_or(usize::MAX);
+        let demand = match self.pool.check(&signed, bytes, &self.head(state)) {
+            Ok(demand) => demand,
+            Err(refusal) => return Reply::Refused(refusal),
+        };
+        if signed.transaction.sender.verify(&id, &signed.signature).is_err() {
+            return Reply::Refused(Refusal::Invalid(InvalidTransaction::BadSignature));
+        }
+        self.pool.insert(id, signed, demand, bytes);
+        Reply::Accepted { id }
+    }
+
+    fn advance(&mut self, blocks: &CertifiedBlocks) -> Handled<Reply> {
+        let before = self.view.tip();
+        match self.view.advance(blocks) {
+            Ok(writes) => {
+                let tip = self.view.tip();
+                if tip.slot > before.slot {
+                    self.pool.expire(tip.slot);
+                }
+                let references_grew = tip.height > before.height;
+                Handled { reply: Reply::BeaconAdvanced(tip.height), gossip: None, writes, references_grew }
+            }
+            Err(reason) => Handled {
+                reply: Reply::BeaconRefused(reason),
+                gossip: None,
+                writes: Vec::new(),
+                references_grew: false,
+            },
+        }
+    }
+
+    /// Fills a block from the pool, best tips first.
+    fn fill(&self, work: &mut Work<'_>, base_fee: u64) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
+        let (mut body, mut witnesses) = (Vec::new(), Vec::new());
+        let mut queue = self.pool.queue(base_fee, |sender| work.account(sender).nonce);
+        let mut misfits = 0;
+        while misfits < MISFITS && work.gas_left() >= TRANSACTION_GAS {
+            let Some(entry) = queue.pop() else { break };
+            let item = codec::encode(&entry.signed.transaction);
+            match work.execute(entry.id, &entry.signed.transaction, &entry.demand, item.len()) {
+                Ok(()) => {
+                    body.push(item);
+                    witnesses.push(entry.signed.signature.0.to_vec());
+                    queue.follow(entry);
+                }
+                Err(Refused::Full(_)) => misfits += 1,
+                // Waits in the pool: its sender's later ones with it.
+                Err(Refused::Invalid(_)) => {}
+            }
+        }
+        (body, witnesses)
+    }
+}
+
+impl Application for Shard {
+    type State = ShardState;
+    type Input = Input;
+    type Reply = Reply;
+    type Invalid = InvalidBlock;
+
+    fn genesis(&self) -> Executed<ShardState> {
+        let state = self.genesis.clone();
+        let figures = state.figures(&self.rules, 0, state.base_fee());
+        Executed { state_root: state.root(), receipts: Vec::new(), figures, state }
+    }
+
+    fn restore(&mut self, header: &Header, store: &dyn Store) -> Result<Option<ShardState>, StoreFailure> {
+        let Some(state) = records::load_state(store)? else { return Ok(None) };
+        let (found, expected) = (state.root(), header.state_root);
+        if found != expected {
+            let reason =
+                format!("the stored state has root {found}, but block {} commits to {expected}", header.height);
+            return Err(StoreFailure { table: Table::State, reason });
+        }
+        // Its writes come again with the next certified block.
+        self.view.settle(&header.reference, &state.meta.inbox);
+        Ok(Some(state))
+    }
+
+    fn reference_status(&self, reference: &Reference, parent: &Reference) -> ReferenceStatus {
+        self.view.status(reference, parent)
+    }
+
+    fn execute(
+        &mut self,
+        parent: &ShardState,
+        context: &Context,
+        body: &[Vec<u8>],
+        witnesses: &[Vec<u8>],
+    ) -> Result<Executed<ShardState>, InvalidBlock> {
+        let lanes = self.view.lanes_at(&context.reference).ok_or(InvalidBlock::UnknownReference)?;
+        let items = execution::decode_body(&self.rules, body, witnesses)?;
+        let mut work = Work::new(&self.rules, parent, context, &lanes);
+        work.deliver(&self.view)?;
+        execution::run_items(&mut work, &items)?;
+        // Last, as they cost the most.
+        let unknown = |(_, item): &(usize, &execution::Item)| !self.pool.has_verified(&item.id, &item.signature);
+        let unknown: Vec<(usize, &execution::Item)> = items.iter().enumerate().filter(unknown).collect();
+        let signed: Vec<_> =
+            unknown.iter().map(|(_, item)| (item.transaction.sender, item.id, item.signature)).collect();
+        verify_all(&signed).map_err(|failed| InvalidBlock::Transaction {
+            index: unknown[failed].0,
+            reason: InvalidTransaction::BadSignature,
+        })?;
+        Ok(work.finish())
+    }
+
+    fn has_work(&self, parent: &ShardState, reference: &Reference) -> bool {
+        let tip = self.view.tip();
+        let lanes = self.view.lanes();
+        let due = tip.height >= reference.height && delivery::anything_due(&parent.meta, lanes);
+        due || self.pool.has_executable(&self.head(parent), |to| execution::unsettled(&parent.meta, lanes, to))
+    }
+
+    fn propose(&mut self, parent: &ShardState, context: &Context, empty: bool) -> Proposal<ShardState> {
+        let tip = self.view.tip();
+        let reference = if tip.height >= context.reference.height { tip } else { context.reference };
+        // The parent was executed here, so its reference is known; if it were not, an empty block on it moves nothing.
+        let lanes = self.view.lanes_at(&reference).unwrap_or_else(|| Arc::new(LaneTable::default()));
+        let context = Context { reference, ..*context };
+        let mut work = Work::new(&self.rules, parent, &context, &lanes);
+        work.deliver(&self.view).expect("what is due above a certified block is kept");
+        let (body, witnesses) = if empty { Default::default() } else { self.fill(&mut work, parent.base_fee()) };
+        Proposal { reference, body, witnesses, executed: work.finish() }
+    }
+
+    fn certified(
+        &mut self,
+        id: BlockId,
+        block: &Block,
+        before: &ShardState,
+        after: &Executed<ShardState>,
+    ) -> Vec<Write> {
+        let (height, state) = (block.header.height, &after.state);
+        let mut writes = records::state_writes(height, before, state);
+        writes.extend(records::index_writes(height, id, &state.outcome, &after.receipts));
+        writes.extend(self.view.settle(&block.header.reference, &state.meta.inbox));
+        let head = Head { rules: &self.rules, state, slot: self.view.tip().slot };
+        self.pool.settle(&state.outcome.touched, &head);
+        writes
+    }
+
+    fn handle(&mut self, _now: Timestamp, head: &ShardState, input: Input) -> Handled<Reply> {
+        match input {
+            Input::Beacon(blocks) => self.advance(&blocks),
+            Input::Submit(signed) => {
+                let bytes = codec::encode(&signed);
+                let reply = self.submit(head, signed);
+                let gossip = matches!(reply, Reply::Accepted { .. }).then_some(bytes);
+                Handled { reply, gossip, writes: Vec::new(), references_grew: false }
+            }
+        }
+    }
+
+    fn gossip(&mut self, _now: Timestamp, head: &ShardState, bytes: &[u8]) -> Handled<()> {
+        let accepted = SignedTransaction::decode(bytes)
+            .is_ok_and(|signed| matches!(self.submit(head, signed), Reply::Accepted { .. }));
+        let gossip = accepted.then(|| bytes.to_vec());
+        Handled { reply: (), gossip, writes: Vec::new(), references_grew: false }
+    }
+}
+
+/// The transactions of a shard block with their ids, in order; what does not decode is left out (a valid block holds
+/// no such item).
+pub fn transactions_of(block: &Block, network: NetworkId) -> Vec<(Hash, Transaction)> {
+    let decode = |item: &Vec<u8>| Some((Transaction::id_of(network, item), Transaction::decode(item).ok()?));
+    block.body.iter().filter_map(decode).collect()
+}
