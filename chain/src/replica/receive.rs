@@ -168,6 +168,8 @@ impl<A: Application> Replica<A> {
         };
         match self.app.execute(&parent.executed.state, &context, &block.body, &block.witnesses) {
             Ok(executed) if agrees(header, &executed) => Content::Sound(Held { id, block: Arc::new(block), executed }),
+            // What an old parent's children consume may be forgotten here: not decidable either.
+            _ if parent.height() < self.ledger.certified().height() => Content::Waits(id),
             _ => Content::Refused(Refused::Content),
         }
     }
