@@ -115,7 +115,7 @@ pub(crate) struct Work<'a> {
     gas: u64,
     bytes: u64,
     emitted: Vec<Receipt>,
-    consumed: Vec<(Lane, u64, ConsumedOutcome)>,
+    consumed: Vec<(Receipt, ConsumedOutcome)>,
     transactions: Vec<(Hash, Vec<Receipt>)>,
 }
 

@@ -43,6 +43,8 @@ pub struct ConsumedRecord {
     pub height: Height,
     /// The block.
     pub block: BlockId,
+    /// What it carried, in the smallest unit.
+    pub amount: u64,
     /// How.
     pub outcome: ConsumedOutcome,
 }
@@ -107,9 +109,9 @@ pub(crate) fn index_writes(
         let record = TransactionRecord { height, block, index, receipts: receipts.clone() };
         writes.push(Write::put(Table::Transactions, id.0, codec::encode(&record)));
     }
-    for (lane, seq, outcome) in &outcome.consumed {
-        let record = ConsumedRecord { height, block, outcome: *outcome };
-        writes.push(Write::put(Table::Consumed, consumed_key(lane, *seq), codec::encode(&record)));
+    for (receipt, outcome) in &outcome.consumed {
+        let record = ConsumedRecord { height, block, amount: receipt.amount(), outcome: *outcome };
+        writes.push(Write::put(Table::Consumed, consumed_key(&receipt.lane, receipt.seq), codec::encode(&record)));
     }
     writes
 }

@@ -15,7 +15,7 @@ use kakera_chain::{
     codec,
     genesis::Network,
     hash::{Hash, Tag},
-    receipt::{Lane, LaneCursor, Receipt},
+    receipt::{LaneCursor, Receipt},
     units::ChainId,
 };
 use std::{collections::BTreeMap, sync::Arc};
@@ -63,7 +63,7 @@ pub struct BlockOutcome {
     /// Accounts that were written, ascending.
     pub touched: Vec<Address>,
     /// Receipts consumed, in order.
-    pub consumed: Vec<(Lane, u64, ConsumedOutcome)>,
+    pub consumed: Vec<(Receipt, ConsumedOutcome)>,
     /// Transactions executed, in order, each with the receipts that it emitted.
     pub transactions: Vec<(Hash, Vec<Receipt>)>,
 }

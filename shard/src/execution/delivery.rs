@@ -105,7 +105,7 @@ impl Work<'_> {
                 }
             }
         };
-        self.consumed.push((receipt.lane, receipt.seq, outcome));
+        self.consumed.push((*receipt, outcome));
     }
 }
 

@@ -1,0 +1,19 @@
+//! The kakera.v1 wire: generated stubs. Protobuf is transport only; whatever is hashed or signed travels inside
+//! it as canonical bytes.
+
+pub mod codec;
+
+/// The generated messages, clients and servers of package `kakera.v1`.
+#[allow(
+    missing_docs,
+    clippy::all,
+    unreachable_pub,
+    unused_qualifications,
+    reason = "generated; documented in the .proto files"
+)]
+pub mod v1 {
+    tonic::include_proto!("kakera.v1");
+}
+
+/// The compiled descriptors, for reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kakera.v1.descriptors.bin"));
