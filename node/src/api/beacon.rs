@@ -1,0 +1,225 @@
+//! `kakera.v1.Beacon`: the certified chain, crosslinks, and the recorded state.
+
+use super::{Answers, Api};
+use crate::{
+    config,
+    core::{ChainEvent, Core},
+    errors::ApiError,
+    peers::FRAME_BYTES,
+};
+use kakera_beacon::{Beacon, BeaconState, Committees, Reply};
+use kakera_chain::{
+    Member,
+    certificate::Seats,
+    codec,
+    crosslink::Crosslink,
+    genesis::Network,
+    replica::Replica,
+    units::{ChainId, Height},
+};
+use kakera_proto::v1::{
+    self, CertifiedBlocks, CommitteeSeat, FollowRequest, GetBeaconStateRequest, LaneState, RecordedShard,
+    SubmitCrosslinkRequest, SubmitCrosslinkResponse, beacon_client::BeaconClient, beacon_server,
+};
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    sync::{Semaphore, broadcast::error::RecvError, mpsc},
+    time::timeout,
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+/// Followers at once at most.
+const FOLLOWERS: usize = 1024;
+/// A follower that takes nothing for this long is dropped.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The service; `local` on beacon processes.
+#[derive(Clone)]
+pub struct BeaconService {
+    /// What every service needs.
+    pub api: Api,
+    /// The beacon chain, if it is served here.
+    pub local: Option<Core<Beacon>>,
+    /// The committees in office.
+    pub committees: Arc<Committees>,
+    /// Room for followers.
+    pub followers: Arc<Semaphore>,
+}
+
+impl BeaconService {
+    /// The service with its room for followers.
+    pub fn new(api: Api, local: Option<Core<Beacon>>, committees: Arc<Committees>) -> BeaconService {
+        BeaconService { api, local, committees, followers: Arc::new(Semaphore::new(FOLLOWERS)) }
+    }
+
+    /// As a tonic service with its limits set.
+    pub fn into_server(self) -> beacon_server::BeaconServer<BeaconService> {
+        beacon_server::BeaconServer::new(self).max_decoding_message_size(Crosslink::MAX_BYTES + 1024)
+    }
+}
+
+/// Sends certified blocks from `next` on, each answer as long as one may be, until the reader goes.
+async fn feed(core: Core<Beacon>, mut next: Height, sender: mpsc::Sender<Result<CertifiedBlocks, Status>>) {
+    let mut events = core.events();
+    loop {
+        let Ok(found) = core.query(move |replica, _| answer(replica, next)).await else {
+            let _gone = sender.send(Err(ApiError::Stopped.into())).await;
+            return;
+        };
+        if let Some((canonical, last)) = found {
+            if !matches!(timeout(PATIENCE, sender.send(Ok(CertifiedBlocks { canonical }))).await, Ok(Ok(()))) {
+                return;
+            }
+            next = last.next();
+            continue;
+        }
+        loop {
+            let event = tokio::select! {
+                event = events.recv() => event,
+                () = sender.closed() => return,
+            };
+            match event {
+                Ok(ChainEvent::Certified { .. }) | Err(RecvError::Lagged(_)) => break,
+                Ok(_) => {}
+                Err(RecvError::Closed) => return,
+            }
+        }
+    }
+}
+
+fn answer(replica: &Replica<Beacon>, from: Height) -> Option<(Vec<u8>, Height)> {
+    let found = replica.certified_blocks(from)?;
+    let last = found.blocks.last()?.header.height;
+    Some((codec::encode(&found), last))
+}
+
+fn state(replica: &Replica<Beacon>) -> v1::BeaconState {
+    let certified = replica.certified();
+    let state: &BeaconState = certified.state;
+    // An imbalance is an invariant broken: the figure shows it.
+    let conserved = state.conservation().unwrap_or_else(|imbalance| u64::try_from(imbalance.found).unwrap_or(u64::MAX));
+    v1::BeaconState {
+        height: certified.header.height.0,
+        block_id: certified.id.0.to_vec(),
+        epoch: state.epoch.0,
+        shards: (0..).zip(&state.shards).map(|(shard, record)| recorded_shard(shard, record)).collect(),
+        lanes: state.lanes.iter().filter_map(|(lane, log)| lane_state(lane, log)).collect(),
+        conserved_total: conserved,
+        genesis_supply: state.parameters.supply,
+        seats: Vec::new(),
+    }
+}
+
+fn recorded_shard(shard: u32, record: &kakera_beacon::ShardRecord) -> RecordedShard {
+    let (header, figures) = (&record.last.header, &record.last.header.figures);
+    RecordedShard {
+        shard,
+        height: header.height.0,
+        block_id: record.last.id.0.to_vec(),
+        state_root: header.state_root.0.to_vec(),
+        balances: figures.balances,
+        held: figures.held,
+        burned: figures.burned,
+        sent: figures.sent,
+        received: figures.received,
+    }
+}
+
+fn lane_state(lane: &kakera_chain::receipt::Lane, log: &kakera_beacon::LaneLog) -> Option<LaneState> {
+    let (ChainId::Shard(from), ChainId::Shard(to)) = (lane.from, lane.to) else { return None };
+    let pending = log.pending.iter().fold(0u64, |sum, pending| sum.saturating_add(pending.amount));
+    Some(LaneState {
+        from_shard: from.0.into(),
+        to_shard: to.0.into(),
+        recorded: log.recorded(),
+        consumed: log.consumed,
+        pending_amount: pending,
+    })
+}
+
+/// Every seat of every chain.
+fn all_seats(network: &Network, committees: &Committees) -> Vec<CommitteeSeat> {
+    let beacon = seats_of(network, "beacon", 0, &committees.beacon);
+    let shards = (0..).zip(&committees.shards).flat_map(|(shard, seats)| seats_of(network, "shard", shard, seats));
+    beacon.into_iter().chain(shards).collect()
+}
+
+fn seats_of(network: &Network, role: &str, shard: u32, seats: &Seats) -> Vec<CommitteeSeat> {
+    let entry = |(member, validator): (Member, &kakera_chain::units::ValidatorId)| {
+        let entry = config::validator(network, *validator)?;
+        Some(CommitteeSeat {
+            role: role.into(),
+            shard,
+            member: member.0.into(),
+            validator: entry.name.clone(),
+            weight: seats.committee.weight(member),
+            endpoint: entry.endpoint.clone(),
+        })
+    };
+    (0..).map(Member).zip(&seats.validators).filter_map(entry).collect()
+}
+
+#[tonic::async_trait]
+impl beacon_server::Beacon for BeaconService {
+    type FollowStream = Answers<CertifiedBlocks>;
+
+    async fn follow(&self, request: Request<FollowRequest>) -> Result<Response<Self::FollowStream>, Status> {
+        let refuse = |error| self.api.refuse(error);
+        let Some(core) = self.local.clone() else {
+            self.api.forwardable(&request, ChainId::Beacon).map_err(refuse)?;
+            let asked = request.into_inner();
+            let forwarded = self.api.forwarder.call(ChainId::Beacon, asked, |channel, request| async move {
+                BeaconClient::new(channel).max_decoding_message_size(FRAME_BYTES).follow(request).await
+            });
+            return Ok(Response::new(Box::pin(forwarded.await?)));
+        };
+        let busy = |_| refuse(ApiError::Busy { what: "followers", limit: FOLLOWERS });
+        let permit = Arc::clone(&self.followers).try_acquire_owned().map_err(busy)?;
+        // The genesis block is known to all and never certified.
+        let from = Height(request.get_ref().from_height.max(1));
+        let (sender, receiver) = mpsc::channel(1);
+        tokio::spawn(async move {
+            feed(core, from, sender).await;
+            drop(permit);
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+    }
+
+    async fn submit_crosslink(
+        &self,
+        request: Request<SubmitCrosslinkRequest>,
+    ) -> Result<Response<SubmitCrosslinkResponse>, Status> {
+        let refuse = |error| self.api.refuse(error);
+        let crosslink = Crosslink::decode(&request.get_ref().canonical)
+            .map_err(|reason| refuse(ApiError::MalformedCrosslink { reason }))?;
+        let Some(core) = &self.local else {
+            self.api.forwardable(&request, ChainId::Beacon).map_err(refuse)?;
+            let asked = request.into_inner();
+            let forwarded = self.api.forwarder.call(ChainId::Beacon, asked, |channel, request| async move {
+                BeaconClient::new(channel).submit_crosslink(request).await
+            });
+            return forwarded.await.map(Response::new);
+        };
+        match core.submit(crosslink).await.map_err(|stopped| refuse(stopped.into()))? {
+            Reply::Accepted => Ok(Response::new(SubmitCrosslinkResponse { new: true })),
+            Reply::Known => Ok(Response::new(SubmitCrosslinkResponse { new: false })),
+            Reply::Refused(reason) => Err(refuse(ApiError::Crosslink(reason))),
+        }
+    }
+
+    async fn get_state(&self, request: Request<GetBeaconStateRequest>) -> Result<Response<v1::BeaconState>, Status> {
+        let refuse = |error| self.api.refuse(error);
+        let Some(core) = &self.local else {
+            self.api.forwardable(&request, ChainId::Beacon).map_err(refuse)?;
+            let asked = request.into_inner();
+            let forwarded = self.api.forwarder.call(ChainId::Beacon, asked, |channel, request| async move {
+                BeaconClient::new(channel).max_decoding_message_size(FRAME_BYTES).get_state(request).await
+            });
+            return forwarded.await.map(Response::new);
+        };
+        let found = core.query(|replica, _| state(replica)).await.map_err(|stopped| refuse(stopped.into()))?;
+        let seats = all_seats(&self.api.network, &self.committees);
+        Ok(Response::new(v1::BeaconState { seats, ..found }))
+    }
+}

@@ -1,0 +1,242 @@
+//! What a node is told: a TOML file, flags that override it, and the network and key they lead to.
+
+use clap::{Parser, ValueEnum};
+use kakera_chain::{
+    genesis::{GenesisValidator, InvalidGenesis, Network, Role},
+    keys::{InvalidKey, PublicKey, SecretKey},
+    units::ValidatorId,
+};
+use serde::Deserialize;
+use std::{
+    fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+use thiserror::Error;
+
+/// Flags of the node binaries; each overrides the file's value.
+#[derive(Debug, Clone, Parser)]
+#[command(version)]
+pub struct Flags {
+    /// The node's configuration file (node.toml).
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+    /// Where to listen for gRPC, host:port.
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<SocketAddr>,
+    /// The data directory.
+    #[arg(long, value_name = "DIRECTORY")]
+    pub data: Option<PathBuf>,
+    /// Where to serve Prometheus metrics, host:port.
+    #[arg(long, value_name = "ADDRESS")]
+    pub metrics: Option<SocketAddr>,
+    /// Which events to log, as in RUST_LOG: "info", "kakera_node=debug,warn".
+    #[arg(long, value_name = "FILTER")]
+    pub log: Option<String>,
+    /// End when the process that started this one ends; with its process id, also when it ended already.
+    #[arg(long, value_name = "PID", num_args = 0..=1, require_equals = true, default_missing_value = "0")]
+    pub die_with_parent: Option<i32>,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The configuration file. Paths are relative to it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeConfig {
+    /// The network's genesis file.
+    pub genesis: PathBuf,
+    /// A file with the validator's secret key: 64 hexadecimal digits.
+    pub key: PathBuf,
+    /// The data directory; made when missing.
+    pub data: PathBuf,
+    /// Where to listen for gRPC.
+    pub listen: SocketAddr,
+    /// Where to serve Prometheus metrics; nowhere if absent.
+    pub metrics: Option<SocketAddr>,
+    /// Which events to log.
+    #[serde(default = "default_log")]
+    pub log: String,
+    /// How log lines look.
+    #[serde(default)]
+    pub log_format: LogFormat,
+}
+
+/// A configuration whose files were read and checked against each other.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// The network.
+    pub network: Network,
+    /// This validator's key.
+    pub key: SecretKey,
+    /// Its place in the registry.
+    pub validator: ValidatorId,
+}
+
+/// Why a node is not configured. Each message names the file and what to do.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// A file that cannot be read.
+    #[error("{}: {what} cannot be read ({reason}): correct the path or make the file", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What it is for.
+        what: &'static str,
+        /// The machine's words.
+        reason: io::Error,
+    },
+    /// A configuration file that is not TOML of this shape.
+    #[error("{}: not a node configuration: {reason}", path.display())]
+    Shape {
+        /// The file.
+        path: PathBuf,
+        /// The parser's words: key, line and what was expected.
+        reason: String,
+    },
+    /// A genesis file that is refused.
+    #[error("{}: {reason}: use the genesis file of the network, unchanged", path.display())]
+    Genesis {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: InvalidGenesis,
+    },
+    /// A key file that holds no key.
+    #[error("{}: {reason}: put the validator's secret key there, 64 hexadecimal digits", path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: InvalidKey,
+    },
+    /// A key that no validator of the network has.
+    #[error(
+        "{}: its public key {public} belongs to no validator of {}: use the key of a validator that the genesis file \
+         lists", path.display(), genesis.display()
+    )]
+    NotAValidator {
+        /// The key file.
+        path: PathBuf,
+        /// The public half of what it holds.
+        public: PublicKey,
+        /// The genesis file.
+        genesis: PathBuf,
+    },
+    /// A validator of the other role.
+    #[error("{}: validator {name} has the role {found:?}: start kakera-{} with this key", path.display(), binary(*found))]
+    WrongRole {
+        /// The key file.
+        path: PathBuf,
+        /// Whose key it is.
+        name: String,
+        /// The validator's role.
+        found: Role,
+    },
+    /// A shard validator whose seats were not drawn.
+    #[error(
+        "{}: validator {name} is a standby: no seat of it was drawn into a committee, so there is nothing to run; \
+         give it more seats or use more shards in a new genesis file", path.display()
+    )]
+    Standby {
+        /// The key file.
+        path: PathBuf,
+        /// Whose key it is.
+        name: String,
+    },
+    /// A log filter that does not parse.
+    #[error("log = {filter:?}: {reason}: use a level (error, warn, info, debug, trace) or target=level pairs")]
+    LogFilter {
+        /// The filter.
+        filter: String,
+        /// The parser's words.
+        reason: String,
+    },
+}
+
+fn default_log() -> String {
+    "info".to_owned()
+}
+
+fn binary(role: Role) -> &'static str {
+    match role {
+        Role::Beacon => "beacon",
+        Role::Shard => "shard",
+    }
+}
+
+fn read(path: &Path, what: &'static str) -> Result<String, ConfigError> {
+    fs::read_to_string(path).map_err(|reason| ConfigError::Unreadable { path: path.to_path_buf(), what, reason })
+}
+
+impl NodeConfig {
+    /// Reads the file that the flags name and lets them override it.
+    ///
+    /// # Errors
+    /// The file, or a key of it, and what to do.
+    pub fn load(flags: &Flags) -> Result<NodeConfig, ConfigError> {
+        let text = read(&flags.config, "the configuration file")?;
+        let mut config: NodeConfig = toml::from_str(&text)
+            .map_err(|error| ConfigError::Shape { path: flags.config.clone(), reason: error.to_string() })?;
+        let directory = flags.config.parent().unwrap_or(Path::new(""));
+        for path in [&mut config.genesis, &mut config.key, &mut config.data] {
+            *path = directory.join(&*path);
+        }
+        if let Some(listen) = flags.listen {
+            config.listen = listen;
+        }
+        if let Some(data) = &flags.data {
+            config.data.clone_from(data);
+        }
+        config.metrics = flags.metrics.or(config.metrics);
+        if let Some(log) = &flags.log {
+            config.log.clone_from(log);
+        }
+        Ok(config)
+    }
+
+    /// Reads genesis and key and checks that the key is a validator's of this role.
+    ///
+    /// # Errors
+    /// The file at fault and what to do.
+    pub fn identity(&self, role: Role) -> Result<Identity, ConfigError> {
+        let network = Network::parse(&read(&self.genesis, "the genesis file")?)
+            .map_err(|reason| ConfigError::Genesis { path: self.genesis.clone(), reason })?;
+        let key = SecretKey::parse(read(&self.key, "the key file")?.trim())
+            .map_err(|reason| ConfigError::Key { path: self.key.clone(), reason })?;
+        let public = key.public();
+        let mine = (0..).zip(&network.genesis.validators).find(|(_, validator)| validator.key == public);
+        let Some((index, validator)) = mine else {
+            return Err(ConfigError::NotAValidator { path: self.key.clone(), public, genesis: self.genesis.clone() });
+        };
+        if validator.role != role {
+            let (path, name, found) = (self.key.clone(), validator.name.clone(), validator.role);
+            return Err(ConfigError::WrongRole { path, name, found });
+        }
+        Ok(Identity { key, validator: ValidatorId(index), network })
+    }
+}
+
+impl Identity {
+    /// This validator's entry in the registry.
+    pub fn entry(&self) -> &GenesisValidator {
+        validator(&self.network, self.validator).expect("identity() found it in the registry")
+    }
+}
+
+/// A validator's entry in the registry.
+pub fn validator(network: &Network, id: ValidatorId) -> Option<&GenesisValidator> {
+    network.genesis.validators.get(usize::try_from(id.0).ok()?)
+}
+
+#[cfg(test)]
+mod tests;

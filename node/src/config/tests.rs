@@ -1,0 +1,105 @@
+//! Configurations that are wrong in one place each, and what the operator is told.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+use super::*;
+use crate::testing;
+
+fn flags(config: &Path) -> Flags {
+    Flags::parse_from(["node", "--config", config.to_str().unwrap()])
+}
+
+struct Files(tempfile::TempDir);
+
+impl Files {
+    fn new() -> Files {
+        let files = Files(tempfile::tempdir().unwrap());
+        files.put("genesis.toml", &testing::genesis_text());
+        files.put("key", &hex::encode(testing::secret(0).to_seed()));
+        files.put("node.toml", "genesis = 'genesis.toml'\nkey = 'key'\ndata = 'data'\nlisten = '127.0.0.1:4001'\n");
+        files
+    }
+
+    fn put(&self, name: &str, text: &str) {
+        fs::write(self.0.path().join(name), text).unwrap();
+    }
+
+    fn load(&self, role: Role) -> Result<(NodeConfig, Identity), ConfigError> {
+        let config = NodeConfig::load(&flags(&self.0.path().join("node.toml")))?;
+        let identity = config.identity(role)?;
+        Ok((config, identity))
+    }
+
+    /// The message, which must hold each of these words.
+    fn refused(&self, role: Role, words: &[&str]) {
+        let message = self.load(role).err().unwrap().to_string();
+        for word in words {
+            assert!(message.contains(word), "{word:?} is not in: {message}");
+        }
+    }
+}
+
+#[test]
+fn paths_are_relative_to_the_file_and_flags_override() {
+    let files = Files::new();
+    let (config, identity) = files.load(Role::Beacon).unwrap();
+    assert_eq!(config.data, files.0.path().join("data"));
+    assert_eq!((config.metrics, config.log.as_str(), config.log_format), (None, "info", LogFormat::Text));
+    assert_eq!((identity.validator, identity.entry().name.as_str()), (ValidatorId(0), "validator-0"));
+    let path = files.0.path().join("node.toml");
+    let text = path.to_str().unwrap();
+    let flags = Flags::parse_from([
+        "node",
+        "--config",
+        text,
+        "--listen",
+        "127.0.0.1:9",
+        "--metrics",
+        "127.0.0.1:8",
+        "--data",
+        "/elsewhere",
+        "--log",
+        "warn",
+    ]);
+    let config = NodeConfig::load(&flags).unwrap();
+    assert_eq!(config.listen, "127.0.0.1:9".parse().unwrap());
+    assert_eq!(config.metrics, Some("127.0.0.1:8".parse().unwrap()));
+    assert_eq!((config.data, config.log.as_str()), (PathBuf::from("/elsewhere"), "warn"));
+}
+
+#[test]
+fn unknown_missing_and_mistyped_keys_are_named_with_the_file() {
+    let files = Files::new();
+    let good = fs::read_to_string(files.0.path().join("node.toml")).unwrap();
+    files.put("node.toml", &format!("{good}lissten = 1\n"));
+    files.refused(Role::Beacon, &["node.toml", "lissten"]);
+    files.put("node.toml", &good.replace("key = 'key'\n", ""));
+    files.refused(Role::Beacon, &["node.toml", "key"]);
+    files.put("node.toml", &good.replace("127.0.0.1:4001", "port 4001"));
+    files.refused(Role::Beacon, &["node.toml", "listen"]);
+    files.put("node.toml", &format!("{good}log_format = 'xml'\n"));
+    files.refused(Role::Beacon, &["node.toml", "log_format"]);
+}
+
+#[test]
+fn missing_and_damaged_files_are_named() {
+    let files = Files::new();
+    files.put("genesis.toml", &testing::genesis_text().replace("shards = 1", "shards = 0"));
+    files.refused(Role::Beacon, &["genesis.toml", "shards", "1 to 1024"]);
+    fs::remove_file(files.0.path().join("genesis.toml")).unwrap();
+    files.refused(Role::Beacon, &["genesis.toml", "cannot be read"]);
+    let files = Files::new();
+    files.put("key", "not a key");
+    files.refused(Role::Beacon, &["/key", "64 hexadecimal digits"]);
+    let missing = NodeConfig::load(&flags(&files.0.path().join("none.toml"))).err().unwrap();
+    assert!(missing.to_string().contains("none.toml"));
+}
+
+#[test]
+fn a_strangers_key_and_the_wrong_role_are_refused_with_the_way_out() {
+    let files = Files::new();
+    files.refused(Role::Shard, &["validator-0", "kakera-beacon"]);
+    files.put("key", &hex::encode(testing::secret(1).to_seed()));
+    files.refused(Role::Beacon, &["validator-1", "kakera-shard"]);
+    files.put("key", &"77".repeat(32));
+    files.refused(Role::Beacon, &["belongs to no validator", "genesis.toml"]);
+}

@@ -1,0 +1,67 @@
+//! Keeping one stream open to one peer.
+
+use super::{Inner, queue::queue};
+use crate::core::now;
+use kakera_proto::v1::peer_client::PeerClient;
+use std::{sync::Arc, time::Duration};
+use tokio::time::{Instant, sleep};
+use tonic::{Code, Status, transport::Endpoint};
+
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// A stream that lasted this long was a good one: the next attempt begins without delay.
+const GOOD: Duration = Duration::from_secs(5);
+const CONNECT: Duration = Duration::from_secs(2);
+/// A stopped (not dead) peer is noticed after these two together.
+const PING_EVERY: Duration = Duration::from_secs(4);
+const PING_ANSWER: Duration = Duration::from_secs(4);
+
+/// Dials, talks until the stream ends, waits a little longer each time, for ever.
+pub(super) async fn keep_stream(inner: Arc<Inner>, index: usize) {
+    let peer = &inner.peers[index];
+    let mut pause = FIRST_PAUSE;
+    let mut told: Option<(Code, String)> = None;
+    loop {
+        let started = Instant::now();
+        let status = talk(&inner, index).await;
+        *peer.queue.lock().expect("no holder panics") = None;
+        let kind = (status.code(), crate::errors::reason_of(&status).unwrap_or_default());
+        if told.as_ref() != Some(&kind) {
+            let (validator, endpoint) = (peer.validator, &peer.endpoint);
+            tracing::info!(%validator, endpoint, reason = %status.message(), "the stream to a peer ended; dialling again");
+            told = Some(kind);
+        }
+        if started.elapsed() >= GOOD {
+            (pause, told) = (FIRST_PAUSE, None);
+        }
+        // Spread by the index, so that the streams of a restarted process do not all come back at one instant.
+        sleep(pause + Duration::from_millis(7 * (u64::try_from(index).unwrap_or(0) % 16))).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// One stream, from dialling to its end; returns why it ended.
+async fn talk(inner: &Inner, index: usize) -> Status {
+    let peer = &inner.peers[index];
+    let endpoint = match Endpoint::from_shared(format!("http://{}", peer.endpoint)) {
+        Ok(endpoint) => endpoint,
+        Err(error) => return Status::invalid_argument(format!("{}: {error}", peer.endpoint)),
+    };
+    let endpoint = endpoint
+        .connect_timeout(CONNECT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_ANSWER)
+        .keep_alive_while_idle(true);
+    let channel = match endpoint.connect().await {
+        Ok(channel) => channel,
+        Err(error) => return Status::unavailable(error.to_string()),
+    };
+    let (sender, envelopes) = queue(inner.hello(index, now()));
+    *peer.queue.lock().expect("no holder panics") = Some(sender);
+    tracing::debug!(validator = %peer.validator, endpoint = peer.endpoint, "the stream to a peer is open");
+    match PeerClient::new(channel).talk(envelopes).await {
+        Ok(_) => Status::unavailable("the peer ended it"),
+        Err(status) => status,
+    }
+}

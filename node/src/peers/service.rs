@@ -1,0 +1,117 @@
+//! Taking the streams of peers: greeting first, then envelopes at a bounded rate.
+
+use super::{FRAME_BYTES, Inner, greeting::RefusedHello};
+use crate::{core::now, errors};
+use kakera_chain::{Member, peer::PeerMessage};
+use kakera_proto::v1::{Envelope, TalkEnd, peer_server};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep, timeout},
+};
+use tonic::{Code, Request, Response, Status, Streaming};
+
+/// Hands a peer's message to the core; false when its queue is full.
+pub type Deliver = Arc<dyn Fn(Member, PeerMessage) -> bool + Send + Sync>;
+
+/// How long a stream may stay without its greeting.
+const GREETING: Duration = Duration::from_secs(5);
+
+/// Serves `kakera.v1.Peer`.
+pub struct PeerService {
+    inner: Arc<Inner>,
+    deliver: Deliver,
+    /// Each peer's open stream: dropping the sender ends it.
+    open: Arc<Mutex<BTreeMap<usize, oneshot::Sender<()>>>>,
+}
+
+impl PeerService {
+    pub(super) fn new(inner: Arc<Inner>, deliver: Deliver) -> PeerService {
+        PeerService { inner, deliver, open: Arc::default() }
+    }
+
+    /// As a tonic service with its limits set.
+    pub fn into_server(self) -> peer_server::PeerServer<PeerService> {
+        peer_server::PeerServer::new(self).max_decoding_message_size(FRAME_BYTES).max_encoding_message_size(1024)
+    }
+
+    async fn greeting(&self, stream: &mut Streaming<Envelope>) -> Result<(usize, Member), Status> {
+        let refuse = |refused: &RefusedHello| {
+            self.inner.metrics.count_refused(refused.reason());
+            tracing::debug!(%refused, "a peer's greeting is refused");
+            refused.status()
+        };
+        let first = timeout(GREETING, stream.message()).await.map_err(|_| refuse(&RefusedHello::Missing))??;
+        let first = first.ok_or_else(|| refuse(&RefusedHello::Missing))?;
+        self.inner.check_hello(&first.canonical, now()).map_err(|refused| refuse(&refused))
+    }
+
+    async fn listen(&self, member: Member, stream: &mut Streaming<Envelope>) -> Result<(), Status> {
+        let mut rate = Rate::new(Instant::now());
+        while let Some(envelope) = stream.message().await? {
+            if let Some(pause) = rate.charge(envelope.canonical.len(), Instant::now()) {
+                sleep(pause).await;
+            }
+            let message = PeerMessage::decode(&envelope.canonical).map_err(|invalid| {
+                self.inner.metrics.count_refused("MALFORMED_MESSAGE");
+                tracing::warn!(%member, %invalid, "a peer sent what is no message; its stream ends");
+                errors::refusal(
+                    Code::InvalidArgument,
+                    "MALFORMED_MESSAGE",
+                    format!("the envelope holds no message: {invalid}"),
+                )
+            })?;
+            self.inner.metrics.count_received((self.deliver)(member, message));
+        }
+        Ok(())
+    }
+}
+
+#[tonic::async_trait]
+impl peer_server::Peer for PeerService {
+    async fn talk(&self, request: Request<Streaming<Envelope>>) -> Result<Response<TalkEnd>, Status> {
+        let mut stream = request.into_inner();
+        let (index, member) = self.greeting(&mut stream).await?;
+        let (ours, mut replaced) = oneshot::channel();
+        // A newer stream of the same peer ends the older one: a half-open connection must not lock a peer out.
+        self.open.lock().expect("no holder panics").insert(index, ours);
+        tokio::select! {
+            ended = self.listen(member, &mut stream) => ended.map(|()| Response::new(TalkEnd {})),
+            _ = &mut replaced => Err(errors::refusal(Code::Aborted, "REPLACED", "a newer stream of this peer took its place")),
+        }
+    }
+}
+
+/// Two buckets, messages and bytes: an honest peer never empties them, and one that does is read more slowly.
+#[derive(Debug)]
+pub(super) struct Rate {
+    messages: f64,
+    bytes: f64,
+    at: Instant,
+}
+
+const MESSAGES: f64 = 20_000.0;
+const MESSAGES_A_SECOND: f64 = 10_000.0;
+const BYTES: f64 = 32.0 * 1024.0 * 1024.0;
+const BYTES_A_SECOND: f64 = 16.0 * 1024.0 * 1024.0;
+
+impl Rate {
+    pub(super) fn new(now: Instant) -> Rate {
+        Rate { messages: MESSAGES, bytes: BYTES, at: now }
+    }
+
+    /// Takes one message of `length` bytes; how long to wait before the next, if a bucket is empty.
+    #[allow(clippy::cast_precision_loss, reason = "a frame's length is far below 2^52")]
+    pub(super) fn charge(&mut self, length: usize, now: Instant) -> Option<Duration> {
+        let passed = now.duration_since(self.at).as_secs_f64();
+        self.at = now;
+        self.messages = (self.messages + passed * MESSAGES_A_SECOND).min(MESSAGES) - 1.0;
+        self.bytes = (self.bytes + passed * BYTES_A_SECOND).min(BYTES) - length as f64;
+        let wait = (-self.messages / MESSAGES_A_SECOND).max(-self.bytes / BYTES_A_SECOND);
+        (wait > 0.0).then(|| Duration::from_secs_f64(wait))
+    }
+}

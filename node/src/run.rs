@@ -1,0 +1,209 @@
+//! A node process from its flags to its exit code.
+
+mod node;
+
+use crate::{
+    config::{ConfigError, Flags, Identity, NodeConfig},
+    core::now,
+    guard::{GuardFailure, SignGuard},
+    server::{self, ServeFailure},
+    store::{OpenFailure, RocksStore},
+    telemetry,
+};
+use clap::Parser;
+use kakera_beacon::{Beacon, Committees, genesis_header};
+use kakera_chain::{
+    Member,
+    application::Application,
+    block::Header,
+    genesis::{Network, Role},
+    replica::InvalidStore,
+    store::StoreFailure,
+    units::{ChainId, ShardId, Timestamp},
+};
+use kakera_shard::{PoolLimits, Shard, ShardConfig};
+use nix::{
+    sys::{prctl, signal::Signal},
+    unistd::getppid,
+};
+use std::{path::PathBuf, process::ExitCode, sync::Arc};
+use thiserror::Error;
+use tokio::net::TcpListener;
+
+/// Why a process ends other than on request.
+#[derive(Debug, Error)]
+pub enum Failure {
+    /// It was told nonsense.
+    #[error("{0}")]
+    Config(#[from] ConfigError),
+    /// The data directory.
+    #[error("{0}")]
+    Store(#[from] OpenFailure),
+    /// The second place of what was said.
+    #[error("{0}")]
+    Guard(#[from] GuardFailure),
+    /// What the store holds does not fit together.
+    #[error(
+        "{} does not fit together ({reason}): move it away and start again to fetch everything from the other members, \
+         or restore a copy", path.display()
+    )]
+    Contents {
+        /// The store's directory.
+        path: PathBuf,
+        /// Why.
+        reason: InvalidStore,
+    },
+    /// A socket.
+    #[error("{0}")]
+    Serve(#[from] ServeFailure),
+    /// The chain stopped to stay safe.
+    #[error("halted: {0}")]
+    Halted(String),
+    /// Threads or signals.
+    #[error("the machine refuses: {0}")]
+    Machine(#[from] std::io::Error),
+}
+
+impl Failure {
+    /// What the process answers its starter: 2 usage or configuration, 3 data directory, 4 a port in use, 5 halted.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Failure::Config(_) => 2,
+            Failure::Store(_) | Failure::Guard(_) | Failure::Contents { .. } => 3,
+            Failure::Serve(ServeFailure::PortInUse { .. }) => 4,
+            Failure::Serve(ServeFailure::Listen { .. }) => 2,
+            Failure::Halted(_) => 5,
+            Failure::Serve(ServeFailure::Ended(_)) | Failure::Machine(_) => 1,
+        }
+    }
+}
+
+/// What both kinds of process have opened before they differ.
+struct Opened {
+    identity: Identity,
+    network: Arc<Network>,
+    committees: Arc<Committees>,
+    chain: ChainId,
+    member: Member,
+    store: Arc<RocksStore>,
+    guard: SignGuard,
+    listener: TcpListener,
+    metrics_listener: Option<TcpListener>,
+    started: Timestamp,
+}
+
+/// The chains' applications before any block, and their first headers.
+struct Origin {
+    beacon: Beacon,
+    beacon_genesis: Header,
+    shards: Vec<Header>,
+}
+
+/// Runs a beacon process (`Role::Beacon`) or a shard process.
+pub fn main(role: Role) -> ExitCode {
+    let flags = match Flags::try_parse() {
+        Ok(flags) => flags,
+        // clap's own codes: 0 for help and version, 2 for usage.
+        Err(error) => error.exit(),
+    };
+    match start(&flags, role) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn start(flags: &Flags, role: Role) -> Result<(), Failure> {
+    if let Some(parent) = flags.die_with_parent {
+        die_with_parent(parent)?;
+    }
+    let config = NodeConfig::load(flags)?;
+    let identity = config.identity(role)?;
+    telemetry::init(&config.log, config.log_format)?;
+    // Most work is the core thread's; two workers serve a few thousand streams.
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).max_blocking_threads(4).enable_all().build()?;
+    let ended = runtime.block_on(run(config, identity, role));
+    runtime.shutdown_timeout(std::time::Duration::from_millis(500));
+    ended
+}
+
+async fn run(config: NodeConfig, identity: Identity, role: Role) -> Result<(), Failure> {
+    let stop = node::stop_signal()?;
+    let opened = open(config, identity, role).await?;
+    match opened.chain {
+        ChainId::Beacon => node::run_beacon(opened, stop).await,
+        ChainId::Shard(shard) => node::run_shard(opened, shard, stop).await,
+    }
+}
+
+/// Opens everything that can refuse, sockets first: a port in use must not cost a recovery.
+async fn open(config: NodeConfig, identity: Identity, role: Role) -> Result<Opened, Failure> {
+    let network = Arc::new(identity.network.clone());
+    let committees = Arc::new(Committees::draw(&network));
+    let shards = (0..).map(|shard| ChainId::Shard(ShardId(shard))).zip(&committees.shards);
+    let seat = match role {
+        Role::Beacon => committees.beacon.member(identity.validator).map(|member| (ChainId::Beacon, member)),
+        Role::Shard => shards.filter_map(|(chain, seats)| Some((chain, seats.member(identity.validator)?))).next(),
+    };
+    let (chain, member) =
+        seat.ok_or_else(|| ConfigError::Standby { path: config.key.clone(), name: identity.entry().name.clone() })?;
+    let listener = server::listen(config.listen, "listen").await?;
+    let metrics_listener = match config.metrics {
+        Some(address) => Some(server::listen(address, "metrics").await?),
+        None => None,
+    };
+    let store = Arc::new(RocksStore::open(&config.data.join("db"), network.id, chain)?);
+    let guard = SignGuard::open(&config.data.join("sign-state"), network.id, chain)?;
+    let started = now();
+    Ok(Opened { identity, network, committees, chain, member, store, guard, listener, metrics_listener, started })
+}
+
+impl Origin {
+    /// Computes every chain's first header from the genesis file.
+    fn of(network: &Arc<Network>, committees: &Committees) -> Result<Origin, StoreFailure> {
+        let shards = (0..network.genesis.shards)
+            .map(|shard| {
+                // A shard's genesis does not depend on the beacon's, which depends on it.
+                let app = shard_app(network, committees, ShardId(shard), kakera_chain::BlockId::default(), None)?;
+                let genesis = app.genesis();
+                Ok(genesis_header(ChainId::Shard(ShardId(shard)), genesis.state_root, genesis.figures))
+            })
+            .collect::<Result<Vec<Header>, StoreFailure>>()?;
+        let beacon = Beacon::new(network, shards.clone());
+        let genesis = beacon.genesis();
+        let beacon_genesis = genesis_header(ChainId::Beacon, genesis.state_root, genesis.figures);
+        Ok(Origin { beacon, beacon_genesis, shards })
+    }
+}
+
+fn shard_app(
+    network: &Arc<Network>,
+    committees: &Committees,
+    shard: ShardId,
+    beacon_genesis: kakera_chain::BlockId,
+    store: Option<&dyn kakera_chain::store::Store>,
+) -> Result<Shard, StoreFailure> {
+    let config = ShardConfig {
+        network: Arc::clone(network),
+        shard,
+        beacon_seats: committees.beacon.clone(),
+        beacon_genesis,
+        pool: PoolLimits::default(),
+    };
+    Shard::new(config, store)
+}
+
+/// Asks the kernel to end this process with the one that started it, and makes sure that that one still lives.
+/// `parent`: its process id, or 0 when not told.
+fn die_with_parent(parent: i32) -> Result<(), Failure> {
+    prctl::set_pdeathsig(Signal::SIGKILL).map_err(std::io::Error::from)?;
+    let found = getppid().as_raw();
+    // Orphans belong to process 1; one that was told its parent knows for sure.
+    if (parent == 0 && found == 1) || (parent > 1 && found != parent) {
+        return Err(Failure::Machine(std::io::Error::other("the process that started this one has ended")));
+    }
+    Ok(())
+}
