@@ -1,0 +1,58 @@
+# Everything a person or CI runs. Each target first sets up what a fresh Debian or Ubuntu machine lacks.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test lint unit e2e docs bench soak venv clean
+
+CARGO := deploy/cargo.sh
+TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+VENV := $(TARGET)/venv
+export KAKERA_BIN_DIR := $(TARGET)/release
+export KAKERA_PYTHON := $(VENV)/bin/python
+
+help: ## Say what the targets do
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup:
+	@deploy/setup.sh
+
+build: setup ## Build all binaries
+	@$(CARGO) build --release --workspace --locked
+
+demo: build ## The main job: a sharded testnet of 12 processes, 1,000 transfers, two kills, all checked
+	@$(KAKERA_BIN_DIR)/kakera demo
+
+test: lint unit e2e docs ## Everything CI runs: format, lints, unit, property and multi-process tests, docs
+
+lint: setup
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --release --workspace --all-targets --locked -- -D warnings
+
+unit: build
+	$(CARGO) test --release --workspace --locked --lib --bins
+
+e2e: build venv
+	$(CARGO) test --release --workspace --locked --test '*' -- --test-threads=1
+
+docs: setup
+	$(CARGO) test --release --workspace --locked --doc
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --workspace --locked --no-deps
+
+venv: $(VENV)/.made
+
+$(VENV)/.made: tests/requirements.txt
+	@deploy/setup.sh test
+	@echo "Making a Python environment for the client test in $(VENV)"
+	@python3 -m venv $(VENV)
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	@touch $@
+
+bench: build ## Measure the consensus engine and the chain against their floors
+	$(CARGO) bench --workspace --locked
+
+soak: build ## 200 kill and restart cycles on a loaded shard (about half an hour)
+	KAKERA_KILL_CYCLES=200 $(CARGO) test --release --workspace --locked --test kills -- --test-threads=1 --nocapture
+
+clean: ## Remove what was built here (not the RocksDB cache)
+	@$(CARGO) clean

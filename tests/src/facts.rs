@@ -1,0 +1,108 @@
+//! What must hold on every chain, asked of the nodes themselves and of what they left on disk.
+
+use crate::net::Net;
+use kakera_chain::{
+    hash::Hash,
+    store::Table,
+    units::{ChainId, ShardId},
+};
+use kakera_proto::v1::BlockInfo;
+use rocksdb::{DB, IteratorMode, Options};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// A chain's certified blocks from height 1 to the lowest certified height of `nodes`, after checking that all of them
+/// hold the same.
+pub fn agreed_blocks(net: &Net, nodes: &[String]) -> Vec<BlockInfo> {
+    let certified = |name: &String| net.status(name).expect("it answers").certified_height;
+    let common = nodes.iter().map(certified).min().expect("at least one node");
+    let block = |name: &String, height| {
+        net.block(name, height).unwrap_or_else(|status| panic!("{name} has no block {height}: {status}"))
+    };
+    let compare = |height| {
+        let first = block(&nodes[0], height);
+        for other in &nodes[1..] {
+            let found = block(other, height);
+            assert_eq!(found.id, first.id, "{} and {other} certified different blocks at height {height}", nodes[0]);
+            assert_eq!(found.state_root, first.state_root, "{} and {other} differ at height {height}", nodes[0]);
+        }
+        assert!(first.certified, "height {height} is not certified");
+        first
+    };
+    (1..=common).map(compare).collect()
+}
+
+/// Supply is conserved in every one of a shard's blocks, to the unit.
+pub fn check_supply(net: &Net, shard: ShardId, blocks: &[BlockInfo]) {
+    let allocation = u128::from(net.genesis().allocation(shard));
+    for block in blocks {
+        let supply = block.supply.expect("a shard's block states its supply");
+        let held = [supply.balances, supply.held, supply.burned, supply.sent].map(u128::from).iter().sum::<u128>();
+        let given = allocation + u128::from(supply.received);
+        assert_eq!(held, given, "supply at height {} of shard {shard}: {supply:?}", block.height);
+    }
+}
+
+/// No transaction stands twice in these blocks, and all of `expected` stand in them.
+pub fn check_exactly_once(blocks: &[BlockInfo], expected: impl Iterator<Item = Hash>) {
+    let mut seen = BTreeMap::new();
+    for block in blocks {
+        for id in &block.transaction_ids {
+            if let Some(before) = seen.insert(id.clone(), block.height) {
+                panic!("transaction {} stands in blocks {before} and {}", hex::encode(id), block.height);
+            }
+        }
+    }
+    for id in expected {
+        assert!(seen.contains_key(&id.0[..]), "transaction {id} stands in no block");
+    }
+}
+
+/// No node of a chain holds evidence against anyone.
+pub fn check_no_equivocation(net: &Net, chain: ChainId) {
+    for name in net.members(chain) {
+        let status = net.status(&name).expect("it answers");
+        assert_eq!(status.totals.expect("it counts").equivocators, 0, "{name} saw an equivocation");
+        let faulty: Vec<_> = status.members.iter().filter(|member| member.faulty).collect();
+        assert!(faulty.is_empty(), "{name} marks as faulty: {faulty:?}");
+    }
+}
+
+/// What stopped nodes left on disk: no evidence, and no two messages of one member and `seq`.
+pub fn check_stores(net: &Net, names: &[String]) {
+    for name in names {
+        let database = database_in(&net.network().process_dir(name));
+        let evidence = rows(&database, Table::Evidence);
+        assert!(evidence.is_empty(), "{name} stored evidence: {} rows", evidence.len());
+        // Keys: member (2 bytes), seq (8), insertion number (8): equivocations stand side by side.
+        let threads = rows(&database, Table::Threads);
+        let said: BTreeSet<&[u8]> = threads.iter().map(|key| &key[..10]).collect();
+        assert_eq!(said.len(), threads.len(), "{name} stored two messages of one member and seq");
+        assert!(!threads.is_empty(), "{name} stored no messages at all");
+    }
+}
+
+/// The directory of the RocksDB database somewhere below `dir`.
+pub fn database_in(dir: &Path) -> PathBuf {
+    find(dir).unwrap_or_else(|| panic!("no database below {}", dir.display()))
+}
+
+fn find(dir: &Path) -> Option<PathBuf> {
+    if dir.join("CURRENT").is_file() {
+        return Some(dir.to_owned());
+    }
+    let entries = fs::read_dir(dir).ok()?.flatten().map(|entry| entry.path());
+    entries.filter(|path| path.is_dir()).find_map(|path| find(&path))
+}
+
+/// The keys of one table of a database that nobody writes to.
+fn rows(database: &Path, table: Table) -> Vec<Vec<u8>> {
+    let options = Options::default();
+    let families = DB::list_cf(&options, database).expect("a database lists its families");
+    let db = DB::open_cf_for_read_only(&options, database, &families, false).expect("it opens read-only");
+    let family = db.cf_handle(table.name()).unwrap_or_else(|| panic!("no table {}", table.name()));
+    db.iterator_cf(family, IteratorMode::Start).map(|row| row.expect("a row reads").0.into_vec()).collect()
+}

@@ -1,0 +1,23 @@
+//! What the end-to-end suites share: networks of real processes, orders of real accounts, and scanners of the sources.
+//!
+//! ```text
+//!   suites (tests/tests/*.rs)
+//!      │
+//!      ├─ net     a network of processes in a temporary directory, asked over gRPC
+//!      ├─ orders  accounts and signed transactions      ├─ load    a sender that never loses track of its orders
+//!      ├─ facts   what must hold on every chain         ├─ program one program run to its end
+//!      ├─ wait    conditions with deadlines             ├─ random  reproducible choices
+//!      └─ scan    rules about the sources themselves
+//! ```
+//!
+//! Invariants: every wait is for a condition and has a deadline; no suite depends on how fast the machine is; one
+//! network at a time; no process outlives its suite, and the directory of a failed one is kept and named.
+
+pub mod facts;
+pub mod load;
+pub mod net;
+pub mod orders;
+pub mod program;
+pub mod random;
+pub mod scan;
+pub mod wait;
