@@ -24,7 +24,7 @@ use anyhow::{Context, anyhow};
 use cast::Ledger;
 use idle::Desk;
 use load::Victims;
-use report::{Check, Report};
+use report::{Check, Phase, Report};
 use rng::Rng;
 use scene::Scene;
 use std::{fs, path::Path, time::Instant};
@@ -78,13 +78,13 @@ async fn interrupted() -> Result<&'static str> {
 struct Phases {
     started: Instant,
     last: Instant,
-    done: Vec<(String, f64)>,
+    done: Vec<Phase>,
 }
 
 impl Phases {
-    fn end(&mut self, name: &str) {
+    fn end(&mut self, name: &'static str) {
         let now = Instant::now();
-        self.done.push((name.to_owned(), (now - self.last).as_secs_f64()));
+        self.done.push(Phase { name, seconds: (now - self.last).as_secs_f64() });
         self.last = now;
     }
 }

@@ -93,11 +93,11 @@ pub(crate) async fn cpu_percent(scene: &Scene) -> Result<f64> {
     let progress = Progress::new("measuring the idle network", 0);
     // What the funding set off comes to rest first.
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let (before, started) = (scene.cpu_ms()?, Instant::now());
+    let (before, started) = (scene.cpu_us()?, Instant::now());
     tokio::time::sleep(CPU_WINDOW).await;
-    let used = scene.cpu_ms()? - before;
-    #[allow(clippy::cast_precision_loss, reason = "milliseconds of a few seconds")]
-    let percent = used as f64 / started.elapsed().as_secs_f64() / 10.0;
+    let used = scene.cpu_us()?.saturating_sub(before);
+    #[allow(clippy::cast_precision_loss, reason = "microseconds of a few seconds")]
+    let percent = used as f64 / started.elapsed().as_secs_f64() / 10_000.0;
     progress.finish(&format!("{percent:.1}% of one core"));
     Ok(percent)
 }
@@ -131,7 +131,7 @@ pub(crate) async fn singles(
         Idle { cpu_percent: 0.0, shard_final: Percentiles::of(shard_final), delivered: Percentiles::of(delivered) };
     progress.finish(&format!(
         "intra-shard shard-final p50 {} ms p95 {} ms, cross-shard delivered p50 {} ms p95 {} ms",
-        idle.shard_final.p50, idle.shard_final.p95, idle.delivered.p50, idle.delivered.p95
+        idle.shard_final.p50_ms, idle.shard_final.p95_ms, idle.delivered.p50_ms, idle.delivered.p95_ms
     ));
     Ok(idle)
 }

@@ -4,7 +4,7 @@ use super::{
     cast::{Ledger, Player},
     flight::{Flight, Landed},
     idle::{Desk, partner},
-    report::{Load, Percentiles},
+    report::{Level, Load, Percentiles},
     rng::Rng,
     scene::Scene,
 };
@@ -179,15 +179,18 @@ async fn faults(
     if landed.wait_for(|count| *count >= transfers / 3).await.is_err() {
         return Ok([None; 2]);
     }
-    let whole = messages_per_block(scene, shard).await;
+    let newest = newest_height(scene, shard).await;
+    let whole = messages_per_block(scene, shard, newest.saturating_sub(SAMPLE)).await;
     for name in victims.names() {
         scene.kill(&name).await?;
         progress.event(&format!("killed {name} (SIGKILL)"));
     }
+    // Blocks after this one were made without the victim (the one after may have been under way).
+    let killed_at = newest_height(scene, shard).await + 1;
     if landed.wait_for(|count| *count >= transfers * 2 / 3).await.is_err() {
         return Ok([whole, None]);
     }
-    let less = messages_per_block(scene, shard).await;
+    let less = messages_per_block(scene, shard, killed_at).await;
     for name in victims.names() {
         scene.start(&name).await?;
         progress.event(&format!("started {name} again"));
@@ -195,22 +198,31 @@ async fn faults(
     Ok([whole, less])
 }
 
-/// The median number of consensus messages on the newest certified blocks, as the nodes of the shard hold them.
-async fn messages_per_block(scene: &Scene, shard: ShardId) -> Option<u64> {
+async fn newest_height(scene: &Scene, shard: ShardId) -> u64 {
+    scene.shard_nodes(shard).status().await.map_or(0, |status| status.certified_height)
+}
+
+/// The median number of consensus messages on the certified blocks above `above`, as the nodes of the shard hold them;
+/// the newest is left out: votes for it are still on their way.
+async fn messages_per_block(scene: &Scene, shard: ShardId, above: u64) -> Option<u64> {
     let nodes = scene.shard_nodes(shard);
-    let newest = nodes.status().await.ok()?.certified_height;
+    let newest = newest_height(scene, shard).await;
     let mut counts = Vec::new();
-    for height in newest.saturating_sub(SAMPLE)..newest {
+    for height in above + 1..newest {
         if let Ok(block) = nodes.block_at(height).await {
             counts.push(block.messages_per_member.iter().sum::<u64>());
         }
     }
     counts.retain(|count| *count > 0);
-    (!counts.is_empty()).then(|| Percentiles::of(counts).p50)
+    counts.sort_unstable();
+    counts.get(counts.len() / 2).copied()
 }
 
 fn figures(results: &[Landed], seconds: f64) -> Load {
-    let level = |choose: fn(&Landed) -> Option<u64>| Percentiles::of(results.iter().filter_map(choose).collect());
+    let level = |level: &'static str, choose: fn(&Landed) -> Option<u64>| Level {
+        level,
+        percentiles: Percentiles::of(results.iter().filter_map(choose).collect()),
+    };
     Load {
         transfers: results.len(),
         cross: results.iter().filter(|landed| !landed.entry.receipts.is_empty()).count(),
@@ -218,10 +230,10 @@ fn figures(results: &[Landed], seconds: f64) -> Load {
         resubmitted: results.iter().map(|landed| landed.resubmitted).sum(),
         seconds,
         levels: vec![
-            ("included".to_owned(), level(|landed| landed.levels.included)),
-            ("shard-final".to_owned(), level(|landed| landed.levels.shard_final)),
-            ("recorded".to_owned(), level(|landed| landed.levels.recorded)),
-            ("delivered".to_owned(), level(|landed| landed.levels.delivered)),
+            level("included", |landed| landed.levels.included),
+            level("shard-final", |landed| landed.levels.shard_final),
+            level("recorded", |landed| landed.levels.recorded),
+            level("delivered", |landed| landed.levels.delivered),
         ],
     }
 }

@@ -16,7 +16,7 @@ pub(crate) struct Report {
     /// From the first process's start to the last check, in seconds.
     pub(crate) seconds: f64,
     /// Each part, in seconds.
-    pub(crate) phases: Vec<(String, f64)>,
+    pub(crate) phases: Vec<Phase>,
     /// While nothing else happened.
     pub(crate) idle: Idle,
     /// Under load.
@@ -60,7 +60,26 @@ pub(crate) struct Load {
     /// From the first submission to the last end.
     pub(crate) seconds: f64,
     /// Time to each finality level, from submission.
-    pub(crate) levels: Vec<(String, Percentiles)>,
+    pub(crate) levels: Vec<Level>,
+}
+
+/// A part of the run.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Phase {
+    /// Which.
+    pub(crate) name: &'static str,
+    /// How long it took.
+    pub(crate) seconds: f64,
+}
+
+/// How long something took to reach a finality level.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Level {
+    /// Which.
+    pub(crate) level: &'static str,
+    /// From submission.
+    #[serde(flatten)]
+    pub(crate) percentiles: Percentiles,
 }
 
 /// Percentiles by the nearest rank, in ms.
@@ -69,9 +88,9 @@ pub(crate) struct Percentiles {
     /// Values.
     pub(crate) count: usize,
     /// Half are at most this.
-    pub(crate) p50: u64,
+    pub(crate) p50_ms: u64,
     /// 95 of 100 are at most this.
-    pub(crate) p95: u64,
+    pub(crate) p95_ms: u64,
 }
 
 impl Percentiles {
@@ -82,7 +101,7 @@ impl Percentiles {
             let rank = (values.len() * percent).div_ceil(100).max(1);
             values.get(rank - 1).copied().unwrap_or(0)
         };
-        Percentiles { count: values.len(), p50: at(50), p95: at(95) }
+        Percentiles { count: values.len(), p50_ms: at(50), p95_ms: at(95) }
     }
 }
 
@@ -145,7 +164,8 @@ impl Report {
             .map(|check| format!("{} {}: {}", if check.ok { "ok  " } else { "FAIL" }, check.name, check.found))
             .collect();
         parts.push(format!("checks, by asking the nodes:\n{}", checks.join("\n")));
-        let phases: Vec<String> = self.phases.iter().map(|(name, seconds)| format!("{name} {seconds:.1} s")).collect();
+        let phases: Vec<String> =
+            self.phases.iter().map(|phase| format!("{} {:.1} s", phase.name, phase.seconds)).collect();
         parts.push(format!("{:.1} s in all ({}), seed {}", self.seconds, phases.join(", "), self.seed));
         parts.join("\n\n")
     }
@@ -156,8 +176,8 @@ impl Report {
             self.idle.cpu_percent,
             self.peak_memory_kib.len(),
             levels_table(&[
-                ("intra-shard shard-final".to_owned(), self.idle.shard_final),
-                ("cross-shard delivered".to_owned(), self.idle.delivered),
+                Level { level: "intra-shard shard-final", percentiles: self.idle.shard_final },
+                Level { level: "cross-shard delivered", percentiles: self.idle.delivered },
             ])
         )
     }
@@ -184,13 +204,13 @@ impl Report {
     }
 }
 
-fn levels_table(levels: &[(String, Percentiles)]) -> String {
-    let row = |(name, percentiles): &(String, Percentiles)| {
+fn levels_table(levels: &[Level]) -> String {
+    let row = |Level { level, percentiles }: &Level| {
         vec![
-            name.clone(),
+            (*level).to_owned(),
             percentiles.count.to_string(),
-            format!("{} ms", percentiles.p50),
-            format!("{} ms", percentiles.p95),
+            format!("{} ms", percentiles.p50_ms),
+            format!("{} ms", percentiles.p95_ms),
         ]
     };
     table(&["latency", "count", "p50", "p95"], &levels.iter().map(row).collect::<Vec<_>>())
@@ -203,9 +223,9 @@ mod tests {
     #[test]
     fn percentiles_are_by_nearest_rank() {
         assert_eq!(Percentiles::of(vec![]), Percentiles::default());
-        assert_eq!(Percentiles::of(vec![5]), Percentiles { count: 1, p50: 5, p95: 5 });
-        assert_eq!(Percentiles::of((1..=100).rev().collect()), Percentiles { count: 100, p50: 50, p95: 95 });
-        assert_eq!(Percentiles::of(vec![1, 2, 3, 4]), Percentiles { count: 4, p50: 2, p95: 4 });
+        assert_eq!(Percentiles::of(vec![5]), Percentiles { count: 1, p50_ms: 5, p95_ms: 5 });
+        assert_eq!(Percentiles::of((1..=100).rev().collect()), Percentiles { count: 100, p50_ms: 50, p95_ms: 95 });
+        assert_eq!(Percentiles::of(vec![1, 2, 3, 4]), Percentiles { count: 4, p50_ms: 2, p95_ms: 4 });
     }
 
     #[test]

@@ -109,13 +109,13 @@ impl Scene {
         Ok(starting.await.context("starting a process")??)
     }
 
-    /// Processor time used by all processes so far, in ms.
-    pub(crate) fn cpu_ms(&self) -> Result<u64> {
+    /// Processor time used by all processes so far, in us.
+    pub(crate) fn cpu_us(&self) -> Result<u64> {
         let mut sum = 0;
         for process in self.network().processes() {
             let running = self.network().running(&process.name)?;
-            let view = running.view().ok_or_else(|| Failure::Check(format!("{} has ended by itself", process.name)))?;
-            sum += view.cpu_ms;
+            sum += process::cpu_us(running.pid)
+                .ok_or_else(|| Failure::Check(format!("{} has ended by itself", process.name)))?;
         }
         Ok(sum)
     }
