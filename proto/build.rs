@@ -1,5 +1,7 @@
 //! Generates the kakera.v1 stubs with protox, so that no protoc is needed.
 
+#![allow(clippy::disallowed_methods, reason = "cargo tells a build script by its environment where to write")]
+
 use prost::Message as _;
 use std::{env, error::Error, fs, path::PathBuf};
 

@@ -16,7 +16,7 @@ use thiserror::Error;
 
 /// Flags of the node binaries; each overrides the file's value.
 #[derive(Debug, Clone, Parser)]
-#[command(version)]
+#[command(version, about = "Runs one validator of a Kakera network, as its configuration file says")]
 pub struct Flags {
     /// The node's configuration file (node.toml).
     #[arg(long, value_name = "FILE")]

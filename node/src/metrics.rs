@@ -142,7 +142,7 @@ impl Metrics {
     /// Copies the core's counts of refused messages.
     fn take_refusals(&self, refusals: &Refusals) {
         for (reason, count) in refusals.counts().into_iter().take(REASONS) {
-            let counter = self.refused.get_or_create(&vec![("reason", Cow::Owned(reason))]);
+            let counter = self.refused.get_or_create(&vec![("reason", Cow::Borrowed(reason))]);
             counter.inner().store(count, Ordering::Relaxed);
         }
     }

@@ -24,8 +24,8 @@ const MAX_STREAMS: u32 = 16_384;
 const MAX_HEADER_BYTES: u32 = 16 * 1024;
 const PING_EVERY: Duration = Duration::from_secs(10);
 const PING_ANSWER: Duration = Duration::from_secs(10);
-/// How long open streams have after the end was asked for.
-const GRACE: Duration = Duration::from_millis(1500);
+/// How long open calls have after the end was asked for. The peers' streams never end by themselves.
+const GRACE: Duration = Duration::from_millis(400);
 
 /// Why a server does not run.
 #[derive(Debug, Error)]

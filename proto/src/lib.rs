@@ -6,9 +6,11 @@ pub mod codec;
 /// The generated messages, clients and servers of package `kakera.v1`.
 #[allow(
     missing_docs,
-    clippy::all,
     unreachable_pub,
     unused_qualifications,
+    clippy::all,
+    clippy::allow_attributes_without_reason,
+    clippy::too_many_lines,
     reason = "generated; documented in the .proto files"
 )]
 pub mod v1 {

@@ -320,3 +320,6 @@ impl super::Life {
         !self.is_over() && matches!(self.stage(), Stage::Unknown | Stage::Accepted)
     }
 }
+
+#[cfg(test)]
+mod tests;
