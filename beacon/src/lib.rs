@@ -32,6 +32,8 @@ mod crosslink;
 #[cfg(test)]
 mod fixture;
 mod genesis;
+#[cfg(test)]
+mod hostile;
 mod index;
 mod pool;
 mod record;

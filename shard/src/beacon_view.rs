@@ -211,7 +211,8 @@ impl BeaconView {
     pub fn status(&self, reference: &Reference, parent: &Reference) -> ReferenceStatus {
         if reference.height < parent.height {
             ReferenceStatus::Invalid
-        } else if reference.height > self.tip.reference.height {
+        } else if reference.height > self.tip.reference.height || reference.height < self.base.reference.height {
+            // Not read yet, or forgotten: a verdict may depend on neither.
             ReferenceStatus::Unknown
         } else if self.lanes_at(reference).is_some() {
             ReferenceStatus::Known
@@ -249,8 +250,8 @@ impl BeaconView {
     }
 
     /// An own block with this reference is certified, with the lanes toward this shard consumed up to `inbox`: forgets
-    /// what is below it. Returns the writes that keep the store small.
-    pub fn settle(&mut self, reference: &Reference, inbox: &LaneCounts) -> Vec<Write> {
+    /// what is below it, as only blocks above it are executed from now on.
+    pub fn forget(&mut self, reference: &Reference, inbox: &LaneCounts) {
         self.receipts.retain(|(from, seq), _| *seq >= count(inbox, *from).next);
         while self.base.reference.height < reference.height
             && let Some(entry) = self.entries.pop_front()
@@ -258,6 +259,10 @@ impl BeaconView {
             self.base.apply(&entry, &self.rules).expect("it was applied to the tip");
             self.known.pop_front();
         }
+    }
+
+    /// The writes that keep the store small: now and then the base replaces the entries up to it.
+    pub fn checkpoint(&mut self) -> Vec<Write> {
         let height = self.base.reference.height;
         if height.0 < self.saved.0.saturating_add(CHECKPOINT_ENTRIES) {
             return Vec::new();

@@ -43,6 +43,8 @@ pub mod transaction;
 pub mod trie;
 
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod testing;
 
 pub use account::Account;

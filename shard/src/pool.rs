@@ -1,4 +1,7 @@
 //! The pool: transactions that wait for a block. Bounded by count and bytes, in total and for each sender.
+//!
+//! Past half of a bound it takes only what can be executed in turn: so what waits (for missing nonces, a full lane, a
+//! lower base fee), which costs its sender nothing, leaves half of the pool to what goes on.
 
 mod queue;
 #[cfg(test)]
@@ -54,7 +57,7 @@ pub enum Refusal {
         /// Bytes allowed.
         limit: usize,
     },
-    /// The pool is full.
+    /// The pool is full, or more than half full and this one would wait in it.
     #[error("the pool is full with {transactions} transactions of {bytes} bytes: try again later")]
     PoolFull {
         /// Transactions held.
@@ -145,6 +148,8 @@ pub(crate) struct Pool {
     senders: BTreeMap<Address, Sender>,
     ids: BTreeMap<Hash, (Address, u64)>,
     bytes: usize,
+    /// Receipts that the pooled transactions will emit, by destination.
+    receipts: BTreeMap<ShardId, u64>,
     arrivals: u64,
     verified: Verified,
 }
@@ -171,6 +176,7 @@ impl Pool {
             senders: BTreeMap::new(),
             ids: BTreeMap::new(),
             bytes: 0,
+            receipts: BTreeMap::new(),
             arrivals: 0,
             verified: Verified::default(),
         }
@@ -189,13 +195,25 @@ impl Pool {
         self.senders.get(sender)?.entries.get(nonce)
     }
 
+    /// The first nonce from `nonce` on that no pooled transaction of this sender has.
+    pub(crate) fn next_nonce(&self, sender: &Address, nonce: u64) -> u64 {
+        let pooled = |nonce: &u64| self.senders.get(sender).is_some_and(|slot| slot.entries.contains_key(nonce));
+        (nonce..u64::MAX).find(|nonce| !pooled(nonce)).unwrap_or(u64::MAX)
+    }
+
     /// Whether this signature was checked lately, and held.
     pub(crate) fn has_verified(&self, id: &Hash, signature: &Signature) -> bool {
         self.verified.known.contains(&(*id, *signature))
     }
 
     /// Everything that can be checked without the signature, which costs the most.
-    pub(crate) fn check(&self, signed: &SignedTransaction, bytes: usize, head: &Head<'_>) -> Result<Demand, Refusal> {
+    pub(crate) fn check(
+        &self,
+        signed: &SignedTransaction,
+        bytes: usize,
+        head: &Head<'_>,
+        unsettled: impl Fn(ShardId) -> u64,
+    ) -> Result<Demand, Refusal> {
         let transaction = &signed.transaction;
         let limit = SignedTransaction::MAX_BYTES;
         if bytes > limit {
@@ -219,6 +237,9 @@ impl Pool {
             return Err(InvalidTransaction::Overdraft { need, have: account.balance }.into());
         }
         self.check_room(&sender, transaction, bytes)?;
+        if self.is_crowded() && !self.goes_on(&sender, expected..found, &demand, head, unsettled) {
+            return Err(Refusal::PoolFull { transactions: self.len(), bytes: self.bytes });
+        }
         Ok(demand)
     }
 
@@ -229,6 +250,9 @@ impl Pool {
         self.verified.remember((id, signed.signature), self.limits.transactions);
         let arrival = self.arrivals;
         self.arrivals += 1;
+        for (to, receipts) in &demand.receipts {
+            *self.receipts.entry(*to).or_default() += receipts;
+        }
         let slot = self.senders.entry(sender).or_default();
         slot.entries.insert(nonce, Entry { id, signed, demand, bytes, arrival });
         slot.bytes += bytes;
@@ -343,12 +367,54 @@ impl Pool {
         Ok(())
     }
 
+    fn is_crowded(&self) -> bool {
+        self.len() >= self.limits.transactions / 2 || self.bytes >= self.limits.bytes / 2
+    }
+
+    /// Whether a newcomer can be executed as soon as its turn comes: its sender's transactions of the nonces `before` it
+    /// are all here, none of them priced out, and the lanes of all take what the whole pool has for them.
+    fn goes_on(
+        &self,
+        sender: &Address,
+        before: std::ops::Range<u64>,
+        demand: &Demand,
+        head: &Head<'_>,
+        unsettled: impl Fn(ShardId) -> u64,
+    ) -> bool {
+        let fits = |to: &ShardId, more: u64| {
+            let pooled = self.receipts.get(to).copied().unwrap_or(0);
+            unsettled(*to).saturating_add(pooled).saturating_add(more) <= head.rules.lanes.bound
+        };
+        let mut lanes: BTreeSet<ShardId> = BTreeSet::new();
+        let Some(slot) = self.senders.get(sender) else {
+            return before.is_empty() && demand.receipts.iter().all(|(to, more)| fits(to, *more));
+        };
+        let mut next = before.start;
+        for (nonce, entry) in slot.entries.range(before.clone()) {
+            if *nonce != next || entry.signed.transaction.max_fee < head.state.base_fee() {
+                return false;
+            }
+            next += 1;
+            lanes.extend(entry.demand.receipts.keys());
+        }
+        next == before.end
+            && lanes.iter().all(|to| fits(to, 0))
+            && demand.receipts.iter().all(|(to, more)| fits(to, *more))
+    }
+
     fn remove(&mut self, sender: Address, nonce: u64) {
         let Some(slot) = self.senders.get_mut(&sender) else { return };
         if let Some(entry) = slot.entries.remove(&nonce) {
             slot.bytes -= entry.bytes;
             self.bytes -= entry.bytes;
             self.ids.remove(&entry.id);
+            for (to, receipts) in &entry.demand.receipts {
+                let held = self.receipts.entry(*to).or_default();
+                *held -= receipts;
+                if *held == 0 {
+                    self.receipts.remove(to);
+                }
+            }
         }
         if slot.entries.is_empty() {
             self.senders.remove(&sender);

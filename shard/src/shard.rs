@@ -18,6 +18,7 @@ use crate::{
 };
 use kakera_chain::{
     BlockId,
+    address::Address,
     application::{Application, CertifiedBlocks, Context, Executed, Handled, Proposal, ReferenceStatus},
     block::{Block, Header},
     certificate::Seats,
@@ -137,6 +138,11 @@ impl Shard {
         self.pool.status(id, &self.head(state), |to| execution::unsettled(&state.meta, lanes, to))
     }
 
+    /// The nonce that an account's next transaction needs above this state, counting what waits here without a gap.
+    pub fn pending_nonce(&self, state: &ShardState, address: &Address) -> u64 {
+        self.pool.next_nonce(address, state.account(address).nonce)
+    }
+
     /// A pooled transaction.
     pub fn pooled(&self, id: &Hash) -> Option<&SignedTransaction> {
         self.pool.entry(id).map(|entry| &entry.signed)
@@ -168,7 +174,9 @@ impl Shard {
             return Reply::Known { id };
         }
         let bytes = borsh::object_length(&signed).unwrap_or(usize::MAX);
-        let demand = match self.pool.check(&signed, bytes, &self.head(state)) {
+        let lanes = self.view.lanes();
+        let unsettled = |to| execution::unsettled(&state.meta, lanes, to);
+        let demand = match self.pool.check(&signed, bytes, &self.head(state), unsettled) {
             Ok(demand) => demand,
             Err(refusal) => return Reply::Refused(refusal),
         };
@@ -242,8 +250,7 @@ impl Application for Shard {
                 format!("the stored state has root {found}, but block {} commits to {expected}", header.height);
             return Err(StoreFailure { table: Table::State, reason });
         }
-        // Its writes come again with the next certified block.
-        self.view.settle(&header.reference, &state.meta.inbox);
+        self.view.forget(&header.reference, &state.meta.inbox);
         Ok(Some(state))
     }
 
@@ -304,7 +311,8 @@ impl Application for Shard {
         let (height, state) = (block.header.height, &after.state);
         let mut writes = records::state_writes(height, before, state);
         writes.extend(records::index_writes(height, id, &state.outcome, &after.receipts));
-        writes.extend(self.view.settle(&block.header.reference, &state.meta.inbox));
+        self.view.forget(&block.header.reference, &state.meta.inbox);
+        writes.extend(self.view.checkpoint());
         let head = Head { rules: &self.rules, state, slot: self.view.tip().slot };
         self.pool.settle(&state.outcome.touched, &head);
         writes

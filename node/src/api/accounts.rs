@@ -36,7 +36,7 @@ impl AccountsService {
 fn account(replica: &Replica<Shard>, address: Address, head: bool) -> Account {
     let at = if head { replica.head() } else { replica.certified() };
     let (account, app) = (at.state.account(&address), replica.app());
-    let next = replica.head().state.account(&address).nonce;
+    let next = app.pending_nonce(replica.head().state, &address);
     Account {
         address: address.to_string(),
         shard: app.rules().shard.0.into(),

@@ -209,3 +209,15 @@ fn gossip_is_passed_on_once_and_garbage_is_dropped() {
     *forged.last_mut().unwrap() ^= 1;
     assert_eq!(gossip(&forged), None);
 }
+
+#[test]
+fn the_next_nonce_counts_what_waits_up_to_the_first_gap() {
+    let mut world = World::new(Setup::default());
+    for nonce in [0, 1, 3] {
+        let signed = order(&world, 0, nonce, 50, 1);
+        id(world.chains[0].submit(signed));
+    }
+    let pool = world.chains[0].shard.pool_for_test();
+    let next = |n, nonce| pool.next_nonce(&world.address(0, n), nonce);
+    assert_eq!((next(0, 0), next(0, 2), next(0, 3), next(1, 7)), (2, 2, 4, 7));
+}
