@@ -259,6 +259,12 @@ impl Application for Beacon {
         self.offer(head, input)
     }
 
+    fn offers(&self, limit: usize) -> Vec<Vec<u8>> {
+        let mut left = limit;
+        let fits = |item: &Vec<u8>| left.checked_sub(item.len()).map(|rest| left = rest).is_some();
+        self.pool.items().take_while(fits).collect()
+    }
+
     fn gossip(&mut self, _now: Timestamp, head: &BeaconState, bytes: &[u8]) -> Handled<()> {
         let gossip = match BeaconItem::decode(bytes) {
             Ok(BeaconItem::Crosslink(crosslink)) => self.offer(head, *crosslink).gossip,

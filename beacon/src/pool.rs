@@ -71,6 +71,11 @@ impl Pool {
         }
     }
 
+    /// All that wait, as items of a block's body.
+    pub fn items(&self) -> impl Iterator<Item = Vec<u8>> + '_ {
+        self.shards.iter().flatten().map(|sound| sound.item().to_vec())
+    }
+
     /// How many crosslinks wait.
     pub fn len(&self) -> usize {
         self.shards.iter().map(Vec::len).sum()

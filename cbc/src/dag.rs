@@ -212,13 +212,17 @@ impl Dag {
 
     /// How many messages of slots from `floor` up a justification's closure holds; stops past `limit`.
     pub(crate) fn closure_size(&self, row: &[u32], prev: u32, floor: Slot, limit: u64) -> u64 {
-        let mut visited = vec![false; self.nodes.next() as usize];
+        // What is below the deque is older than any base, and an era's indices only grow.
+        let first = self.nodes.first();
+        let place = |index: u32| index.checked_sub(first).map(|place| place as usize);
+        let mut visited = vec![false; (self.nodes.next() - first) as usize];
         let mut open: Vec<u32> = row.to_vec();
         open.push(prev);
         let mut size = 0;
         while let Some(at) = open.pop() {
             let Some(node) = self.nodes.get(at).filter(|node| node.slot >= floor) else { continue };
-            if std::mem::replace(&mut visited[at as usize], true) {
+            let Some(mark) = place(at).and_then(|place| visited.get_mut(place)) else { continue };
+            if std::mem::replace(mark, true) {
                 continue;
             }
             size += 1;
@@ -228,9 +232,10 @@ impl Dag {
             open.push(node.prev);
             let seen = node.row.as_deref().unwrap_or_default();
             let old = self.row(node.prev).unwrap_or_default();
-            for (place, index) in seen.iter().enumerate() {
-                let new = old.get(place) != Some(index) && *index != FAULTY && *index != NOTHING;
-                if new && !visited[*index as usize] {
+            for (member, index) in seen.iter().enumerate() {
+                let new = old.get(member) != Some(index) && *index != FAULTY && *index != NOTHING;
+                let unseen = place(*index).and_then(|place| visited.get(place)) == Some(&false);
+                if new && unseen {
                     open.push(*index);
                 }
             }

@@ -5,7 +5,7 @@ use crate::forkchoice::Protocol;
 use crate::ids::{BlockId, Member, MessageId, Slot};
 use crate::message::{Message, Observation, cites_digest};
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
 
 /// Bounds of the pending buffer.
@@ -252,6 +252,34 @@ impl<P: Protocol> Engine<P> {
         self.pending.cites.insert(sender, (*id, cites));
         self.pending.wake(&Missing::FullCites(*id));
         true
+    }
+
+    /// What a peer supplied for [`Missing::FullCites`] of this message, until that is inserted.
+    #[must_use]
+    pub fn supplied_cites(&self, id: &MessageId) -> Option<&[Observation]> {
+        self.pending.cites_of(id)
+    }
+
+    /// Whether a message at this place is missed by a parked message of a member without evidence against it, directly
+    /// or through parked messages of others.
+    #[must_use]
+    pub fn is_wanted(&self, id: &MessageId, member: Member, seq: u64) -> bool {
+        let mut open = vec![(*id, member, seq)];
+        let mut seen = BTreeSet::new();
+        while let Some((id, member, seq)) = open.pop() {
+            for missing in [Missing::Id(id), Missing::Message { member, seq }] {
+                for waiter in self.pending.waiting.get(&missing).into_iter().flatten() {
+                    let Some(Parked { message, .. }) = self.pending.parked.get(waiter) else { continue };
+                    if !self.is_faulty(message.sender) {
+                        return true;
+                    }
+                    if seen.insert(*waiter) {
+                        open.push((*waiter, message.sender, message.seq));
+                    }
+                }
+            }
+        }
+        false
     }
 
     /// Takes a parked message out, whatever it misses.

@@ -140,6 +140,10 @@ pub trait Application {
     /// Takes an input against the state at the head.
     fn handle(&mut self, now: Timestamp, head: &Self::State, input: Self::Input) -> Handled<Self::Reply>;
 
+    /// What waits here and a peer that has just come may lack: bytes for its [`Application::gossip`], in an order in
+    /// which each can be taken, `limit` bytes at most in all.
+    fn offers(&self, limit: usize) -> Vec<Vec<u8>>;
+
     /// Takes what a peer passed on (bytes of [`Handled::gossip`]); anything unsound is dropped.
     fn gossip(&mut self, now: Timestamp, head: &Self::State, bytes: &[u8]) -> Handled<()>;
 }

@@ -179,6 +179,14 @@ pub enum Breach {
         /// What is finalized now.
         finalized: BlockId,
     },
+    /// A certificate against what the own detector has finalized.
+    #[error("the certificate of block {certified} conflicts with block {finalized}, which was finalized here")]
+    CertifiedAgainstFinality {
+        /// What was finalized.
+        finalized: BlockId,
+        /// The certified block.
+        certified: BlockId,
+    },
     /// The store failed under the replica.
     #[error("{0}")]
     Store(crate::store::StoreFailure),
@@ -286,6 +294,9 @@ impl<A: Application> StateMachine for Replica<A> {
     }
 
     fn next_wakeup(&self) -> Timestamp {
+        if self.voice.phase == Phase::Halted {
+            return Timestamp(u64::MAX);
+        }
         self.voice.next_wakeup(&self.clock, self.timing.delay_ms, self.now).min(self.fetches.next_wakeup())
     }
 }

@@ -201,6 +201,11 @@ impl Pool {
         (nonce..u64::MAX).find(|nonce| !pooled(nonce)).unwrap_or(u64::MAX)
     }
 
+    /// All that wait, each sender's by nonce.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &SignedTransaction> {
+        self.senders.values().flat_map(|slot| slot.entries.values()).map(|entry| &entry.signed)
+    }
+
     /// Whether this signature was checked lately, and held.
     pub(crate) fn has_verified(&self, id: &Hash, signature: &Signature) -> bool {
         self.verified.known.contains(&(*id, *signature))

@@ -330,6 +330,12 @@ impl Application for Shard {
         }
     }
 
+    fn offers(&self, limit: usize) -> Vec<Vec<u8>> {
+        let mut left = limit;
+        let fits = |bytes: &Vec<u8>| left.checked_sub(bytes.len()).map(|rest| left = rest).is_some();
+        self.pool.all().map(codec::encode).take_while(fits).collect()
+    }
+
     fn gossip(&mut self, _now: Timestamp, head: &ShardState, bytes: &[u8]) -> Handled<()> {
         let accepted = SignedTransaction::decode(bytes)
             .is_ok_and(|signed| matches!(self.submit(head, signed), Reply::Accepted { .. }));

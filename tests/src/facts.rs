@@ -37,12 +37,15 @@ pub fn agreed_blocks(net: &Net, nodes: &[String]) -> Vec<BlockInfo> {
 
 /// Supply is conserved in every one of a shard's blocks, to the unit.
 pub fn check_supply(net: &Net, shard: ShardId, blocks: &[BlockInfo]) {
-    let allocation = u128::from(net.genesis().allocation(shard));
+    check_conserved(net.genesis().allocation(shard), blocks);
+}
+
+fn check_conserved(allocation: u64, blocks: &[BlockInfo]) {
     for block in blocks {
         let supply = block.supply.expect("a shard's block states its supply");
         let held = [supply.balances, supply.held, supply.burned, supply.sent].map(u128::from).iter().sum::<u128>();
-        let given = allocation + u128::from(supply.received);
-        assert_eq!(held, given, "supply at height {} of shard {shard}: {supply:?}", block.height);
+        let given = u128::from(allocation) + u128::from(supply.received);
+        assert_eq!(held, given, "supply at height {}: {supply:?}", block.height);
     }
 }
 
@@ -74,15 +77,19 @@ pub fn check_no_equivocation(net: &Net, chain: ChainId) {
 /// What stopped nodes left on disk: no evidence, and no two messages of one member and `seq`.
 pub fn check_stores(net: &Net, names: &[String]) {
     for name in names {
-        let database = database_in(&net.network().process_dir(name));
-        let evidence = rows(&database, Table::Evidence);
-        assert!(evidence.is_empty(), "{name} stored evidence: {} rows", evidence.len());
-        // Keys: member (2 bytes), seq (8), insertion number (8): equivocations stand side by side.
-        let threads = rows(&database, Table::Threads);
-        let said: BTreeSet<&[u8]> = threads.iter().map(|key| &key[..10]).collect();
-        assert_eq!(said.len(), threads.len(), "{name} stored two messages of one member and seq");
-        assert!(!threads.is_empty(), "{name} stored no messages at all");
+        check_store(&database_in(&net.network().process_dir(name)));
     }
+}
+
+fn check_store(database: &Path) {
+    let named = database.display();
+    let evidence = rows(database, Table::Evidence);
+    assert!(evidence.is_empty(), "{named} holds evidence: {} rows", evidence.len());
+    // Keys: member (2 bytes), seq (8), insertion number (8): equivocations stand side by side.
+    let threads = rows(database, Table::Threads);
+    let said: BTreeSet<&[u8]> = threads.iter().map(|key| &key[..10]).collect();
+    assert_eq!(said.len(), threads.len(), "{named} holds two messages of one member and seq");
+    assert!(!threads.is_empty(), "{named} holds no messages at all");
 }
 
 /// The directory of the RocksDB database somewhere below `dir`.
@@ -106,3 +113,6 @@ fn rows(database: &Path, table: Table) -> Vec<Vec<u8>> {
     let family = db.cf_handle(table.name()).unwrap_or_else(|| panic!("no table {}", table.name()));
     db.iterator_cf(family, IteratorMode::Start).map(|row| row.expect("a row reads").0.into_vec()).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,9 @@ use crate::{
 use kakera_chain::{hash::Hash, units::ShardId};
 use tonic_types::StatusExt;
 
+/// Refusals that say nothing against the order itself.
+const NOT_NOW: [&str; 6] = ["UNREACHABLE", "STOPPED", "BUSY", "NONCE_TOO_FAR", "SENDER_FULL", "POOL_FULL"];
+
 /// Orders of one account to one other of the same shard.
 #[derive(Debug)]
 pub struct Sender {
@@ -38,6 +41,15 @@ impl Sender {
         self.offer(net, node, self.orders.len() - 1)
     }
 
+    /// Offers the first orders that are not applied yet again: one that died with its node holds up all after it.
+    pub fn repair(&self, net: &Net, node: &str) {
+        if let Ok(account) = net.account(node, &self.from.address) {
+            for index in (account.nonce..self.orders.len() as u64).take(16) {
+                self.offer(net, node, usize::try_from(index).expect("an index of a list"));
+            }
+        }
+    }
+
     fn offer(&self, net: &Net, node: &str, index: usize) -> bool {
         match net.submit(node, &self.orders[index].bytes) {
             Ok(answer) => {
@@ -47,7 +59,7 @@ impl Sender {
             Err(status) => match status.get_details_error_info().map(|info| info.reason) {
                 // Applied already: what an answer that was lost with its node led to.
                 Some(reason) if reason == "NONCE_USED" => true,
-                Some(reason) if !matches!(reason.as_str(), "UNREACHABLE" | "STOPPED" | "BUSY") => {
+                Some(reason) if !NOT_NOW.contains(&reason.as_str()) => {
                     panic!("{node} refuses a sound order: {status}")
                 }
                 _ => false,

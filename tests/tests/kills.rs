@@ -49,23 +49,22 @@ fn random_kills_on_a_loaded_shard_break_nothing() {
     facts::check_exactly_once(&blocks, senders.iter().flat_map(Sender::ids));
     facts::check_no_equivocation(&net, shard);
     let orders = senders.iter().map(|sender| sender.ids().count()).sum::<usize>();
-    println!(
-        "{cycles} kills, {} blocks on {} nodes alike, {orders} orders each applied once",
-        blocks.len(),
-        members.len()
-    );
+    let slots = blocks.last().unwrap().slot - blocks[0].slot;
+    println!("{cycles} kills, {} blocks in {slots} slots, the same on {} nodes", blocks.len(), members.len());
+    println!("{orders} orders, each applied once");
 
     net.orchestrator().stop_all(Duration::from_secs(20)).unwrap();
     facts::check_stores(&net, &net.all());
 }
 
+/// Each sender's orders go to the members in turn, dead or alive; ever again those that died with one are repeated.
 fn push_until(stop: &AtomicBool, net: &Net, members: &[String], senders: &mut [Sender]) {
-    let mut turn = 0usize;
-    while !stop.load(Ordering::Relaxed) {
+    let turns = members.iter().cycle().zip(0u64..);
+    for (node, turn) in turns.take_while(|_| !stop.load(Ordering::Relaxed)) {
         for sender in &mut *senders {
-            turn += 1;
-            if sender.ids().count() < 600 + turn / 16 {
-                sender.push(net, &members[turn % members.len()]);
+            sender.push(net, node);
+            if turn % 9 == 0 {
+                sender.repair(net, node);
             }
         }
         // The load's own pace: some ten orders a block.

@@ -161,6 +161,32 @@ fn all_processes_may_die_at_once_and_nothing_final_is_lost() {
 }
 
 #[test]
+fn a_frozen_member_holds_nobody_up_and_catches_up() {
+    let net = Net::start(&Profile::small());
+    let shard = ShardId(0);
+    let members = net.members(ChainId::Shard(shard));
+    let frozen = members[3].clone();
+    let mut senders = Sender::crowd(&net, "frozen", shard, 1, 10_000);
+    net.network().pause(&frozen).unwrap();
+    let start = net.status(&members[0]).unwrap();
+    // Longer than silence is forgiven, so that the others notice.
+    until("the others to go on without it", || {
+        senders[0].push(&net, &members[0]);
+        let status = net.status(&members[0]).map_err(|status| status.to_string())?;
+        let noticed = status.members.iter().any(|member| member.validator == frozen && member.silent);
+        let went_on = status.certified_height >= start.certified_height + 10;
+        check(noticed && went_on, || format!("noticed: {noticed}, certified {}", status.certified_height))
+    });
+    net.network().resume(&frozen).unwrap();
+    senders[0].finish(&net, &members[0]);
+    let tip = net.status(&members[0]).unwrap().certified_height;
+    net.wait_certified(&frozen, tip);
+    let blocks = facts::agreed_blocks(&net, &members);
+    facts::check_exactly_once(&blocks, senders[0].ids());
+    facts::check_no_equivocation(&net, ChainId::Shard(shard));
+}
+
+#[test]
 fn two_of_four_dead_stop_a_shard_which_says_so_and_goes_on_when_one_returns() {
     let net = Net::start(&Profile::small());
     let shard = ShardId(0);

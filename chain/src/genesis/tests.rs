@@ -1,3 +1,4 @@
+//! Sound genesis files parse; each fault is named.
 #![allow(clippy::unwrap_used, reason = "tests")]
 use super::*;
 use crate::keys::SecretKey;

@@ -1,3 +1,4 @@
+//! Signatures hold for their key and bytes only, alone and in batches alike.
 #![allow(clippy::unwrap_used, reason = "tests")]
 use super::*;
 use proptest::prelude::*;

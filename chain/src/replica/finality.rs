@@ -10,7 +10,7 @@ use crate::{
     units::Height,
 };
 use kakera_cbc::{BlockId, Member};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
 /// Heights above the certified one for which signatures are collected.
 const WINDOW: u64 = 256;
@@ -34,7 +34,8 @@ impl Shares {
 
     /// Signatures of one member above a height.
     pub(super) fn of(&self, member: Member, above: Height) -> impl Iterator<Item = &FinalitySignature> {
-        self.held.range(above.next()..).filter_map(move |(_, shares)| shares.get(&member))
+        let range = (Bound::Excluded(above), Bound::Unbounded);
+        self.held.range(range).filter_map(move |(_, shares)| shares.get(&member))
     }
 }
 
@@ -152,6 +153,11 @@ impl<A: Application> Replica<A> {
             self.out.halt(conflict);
             return;
         };
+        let (tree, finalized) = (self.engine.protocol(), self.engine.finalized());
+        if !tree.descends(&id, &finalized) && !tree.descends(&finalized, &id) {
+            self.out.halt(Breach::CertifiedAgainstFinality { finalized, certified: id });
+            return;
+        }
         let mut before = certified;
         for held in path {
             self.certify(&before, &held);
@@ -168,7 +174,9 @@ impl<A: Application> Replica<A> {
 
     fn certify(&mut self, before: &Arc<Held<A::State>>, held: &Arc<Held<A::State>>) {
         let (id, height) = (held.id, held.height());
-        self.engine.certify(id).expect("a held block above the certified one is in the tree");
+        self.engine
+            .certify(id)
+            .expect("adopt() found it above the certified block and on one chain with the finalized one");
         self.out.put(Table::Heights, height.0.to_be_bytes(), codec::encode(&id));
         let writes = self.app.certified(id, &held.block, &before.executed.state, &held.executed);
         self.out.writes.extend(writes);

@@ -220,32 +220,25 @@ impl<A: Application> Replica<A> {
         Some(format!("nothing certified for {:.1} s: {who}", waited as f64 / 1000.0))
     }
 
-    /// Consecutive certified headers from `from` on with their receipts: what a shard has to have recorded.
+    /// Consecutive certified headers from `from` on with their receipts: what a shard has to have recorded, as much of
+    /// it as one crosslink holds.
     pub fn crosslink(&self, from: Height) -> Option<Crosslink> {
         let ChainId::Shard(shard) = self.era.chain else { return None };
-        let (last, certificate) = self.last_certificate(from, Crosslink::MAX_HEADERS as u64)?;
-        let (mut headers, mut receipts) = (Vec::new(), Vec::new());
-        for height in from.0..=last.0 {
-            headers.push(self.block(&self.certified_id(Height(height))?)?.header.clone());
-            receipts.push(self.receipts(Height(height)));
+        let mut count = Crosslink::MAX_HEADERS as u64;
+        while count > 0 {
+            let (last, certificate) = self.last_certificate(from, count)?;
+            let mut crosslink = Crosslink { shard, headers: Vec::new(), receipts: Vec::new(), certificate };
+            for height in from.0..=last.0 {
+                crosslink.headers.push(self.block(&self.certified_id(Height(height))?)?.header.clone());
+                crosslink.receipts.push(self.receipts(Height(height)));
+            }
+            if codec::encode(&crosslink).len() <= Crosslink::MAX_BYTES {
+                return Some(crosslink);
+            }
+            let length = last.0 - from.0 + 1;
+            count = length / 2;
         }
-        let crosslink = Crosslink { shard, headers, receipts, certificate };
-        if codec::encode(&crosslink).len() <= Crosslink::MAX_BYTES {
-            return Some(crosslink);
-        }
-        // Too many receipts for one crosslink: a shorter one, down to a single header.
-        (last > from).then(|| self.crosslink_up_to(from, Height(from.0 + (last.0 - from.0) / 2))).flatten()
-    }
-
-    fn crosslink_up_to(&self, from: Height, limit: Height) -> Option<Crosslink> {
-        let ChainId::Shard(shard) = self.era.chain else { return None };
-        let (last, certificate) = self.last_certificate(from, limit.0 - from.0 + 1)?;
-        let mut crosslink = Crosslink { shard, headers: Vec::new(), receipts: Vec::new(), certificate };
-        for height in from.0..=last.0 {
-            crosslink.headers.push(self.block(&self.certified_id(Height(height))?)?.header.clone());
-            crosslink.receipts.push(self.receipts(Height(height)));
-        }
-        (codec::encode(&crosslink).len() <= Crosslink::MAX_BYTES).then_some(crosslink)
+        None
     }
 
     fn receipts(&self, height: Height) -> Vec<Receipt> {

@@ -1,16 +1,26 @@
 //! From what a peer said to what the engine holds: bounded, checked, then believed.
 
-use super::{Effect, Refused, Replica, agrees, ledger::Held, record};
+use super::{
+    Effect, Refused, Replica, agrees,
+    ledger::Held,
+    record,
+    sync::{ANSWER_BYTES, length},
+};
 use crate::{
     application::{Application, Context, ReferenceStatus},
     block::Block,
     codec,
     message::{Estimate, Evidence, SignedMessage},
     peer::{Carried, CiteEntry, PeerMessage},
-    store::Table,
+    store::{StoreFailure, Table},
 };
 use kakera_cbc::{BlockId, Checked, Event, Member, MessageId, Missing, Observation, Slot, Verdict};
 use std::sync::Arc;
+
+/// Bytes of blocks that wait with messages of one sender at most.
+const WAITING_BYTES: usize = 4 * Block::MAX_BYTES;
+/// Slots below the certified block's of which messages stay in memory, at least.
+const SLOTS_KEPT: u64 = 4096;
 
 /// What a message proposes, as far as it can be judged now.
 enum Content<S> {
@@ -46,7 +56,7 @@ impl<A: Application> Replica<A> {
     }
 
     /// Takes one consensus message with what it carries.
-    pub(super) fn receive(&mut self, from: Member, carried: Carried) -> Result<(), Refused> {
+    pub(super) fn receive(&mut self, from: Member, mut carried: Carried) -> Result<(), Refused> {
         let statement = &carried.message.statement;
         if (statement.chain, statement.epoch, statement.root) != (self.era.chain, self.era.epoch, self.era.root) {
             return Err(Refused::OtherEra);
@@ -56,32 +66,71 @@ impl<A: Application> Replica<A> {
             return Ok(());
         }
         carried.message.clone().verify(&self.seats, self.era.network).map_err(|_| Refused::Signature)?;
-        if let Some(certificate) = carried.certificate.clone() {
+        if Some(carried.message.statement.sender) == self.engine.me() {
+            self.hear_own();
+        }
+        // Before it may wait: a signed message with another block must not stand in the way of the whole one.
+        let block = self.proposed(&carried)?;
+        if let Some(certificate) = carried.certificate.take() {
             self.hear_certificate(certificate)?;
         }
-        self.admit(from, id, carried)
+        self.admit(from, id, carried, block)
+    }
+
+    /// The block that a proposal carries, as far as it can be judged by itself.
+    fn proposed(&self, carried: &Carried) -> Result<Option<Block>, Refused> {
+        let statement = &carried.message.statement;
+        let Estimate::Proposal { block: id, parent, height } = statement.estimate else {
+            return if carried.block.is_none() { Ok(None) } else { Err(Refused::Block) };
+        };
+        let block = carried.block.as_ref().and_then(|bytes| Block::decode(bytes).ok()).ok_or(Refused::Block)?;
+        let header = &block.header;
+        if header.id(self.era.network) != id {
+            return Err(Refused::Block);
+        }
+        let era = (header.chain, header.epoch, header.root);
+        let place = (header.parent, header.height.0, header.slot, header.proposer);
+        if era != (self.era.chain, self.era.epoch, self.era.root)
+            || place != (parent, height, statement.slot, statement.sender)
+        {
+            return Err(Refused::Header);
+        }
+        Ok(Some(block))
     }
 
     fn receive_answer(&mut self, from: Member, list: Vec<Carried>) -> Result<(), Refused> {
         if list.len() > PeerMessage::MAX_MESSAGES {
             return Err(Refused::Length { found: list.len(), expected: PeerMessage::MAX_MESSAGES });
         }
-        let more = list.len() == PeerMessage::MAX_MESSAGES;
+        let more = list.len() == PeerMessage::MAX_MESSAGES || list.iter().map(length).sum::<usize>() > ANSWER_BYTES;
         let held = self.engine.len();
-        list.into_iter().try_for_each(|carried| self.receive(from, carried))?;
-        self.fetches.answered(from, more && self.engine.len() > held, self.now);
+        for carried in list {
+            // One bad message spoils nothing but itself: an honest peer may have put it beside good ones.
+            if let Err(reason) = self.receive(from, carried) {
+                self.out.sent.push(Effect::Refused { from, reason });
+            }
+        }
+        self.fetches.answered(from, self.engine.len() > held, more, self.now);
         Ok(())
     }
 
     /// Inserts a message whose signature was checked, or parks it, or refuses it.
-    fn admit(&mut self, from: Member, id: MessageId, carried: Carried) -> Result<(), Refused> {
+    fn admit(&mut self, from: Member, id: MessageId, carried: Carried, block: Option<Block>) -> Result<(), Refused> {
         let message = carried.message.statement.to_message(id);
+        let (sender, seq) = (message.sender, message.seq);
+        // More branches of a known equivocator are of use only below what others cite: they could be without end.
+        if self.engine.is_faulty(sender)
+            && !self.engine.by_seq(sender, seq).is_empty()
+            && !self.engine.is_wanted(&id, sender, seq)
+        {
+            return Ok(());
+        }
         let missing = match self.engine.check(self.slot(), &message) {
             Verdict::Known => return Ok(()),
             Verdict::Invalid(reason) => return Err(Refused::Message(reason)),
             Verdict::Waiting(missing) => missing,
             Verdict::Valid(checked) => {
-                let held = match self.content(&carried) {
+                let held = match block.map_or(Content::Nothing, |block| self.content(block)) {
                     Content::Nothing => Ok(None),
                     Content::Sound(held) => Ok(Some(held)),
                     Content::Waits(block) => Err(Missing::Block(block)),
@@ -89,6 +138,9 @@ impl<A: Application> Replica<A> {
                 };
                 match held {
                     Ok(held) => {
+                        if let Some(cites) = self.engine.supplied_cites(&id).map(<[Observation]>::to_vec) {
+                            self.keep_cites(&id, &cites);
+                        }
                         self.insert(id, carried, checked, held);
                         return Ok(());
                     }
@@ -96,6 +148,9 @@ impl<A: Application> Replica<A> {
                 }
             }
         };
+        if self.waiting_bytes(sender) + carried.block.as_ref().map_or(0, Vec::len) > WAITING_BYTES {
+            return Err(Refused::Full);
+        }
         self.engine.park(message, missing).map_err(|_| Refused::Full)?;
         self.fetches.heard_from(from);
         self.waiting.insert(id, (from, carried));
@@ -104,6 +159,12 @@ impl<A: Application> Replica<A> {
             self.waiting.retain(|id, _| engine.is_parked(id));
         }
         Ok(())
+    }
+
+    /// Bytes of blocks that wait with one sender's messages.
+    fn waiting_bytes(&self, sender: Member) -> usize {
+        let of_sender = self.waiting.values().filter(|(_, carried)| carried.message.statement.sender == sender);
+        of_sender.filter_map(|(_, carried)| carried.block.as_ref()).map(Vec::len).sum()
     }
 
     /// Looks again at parked messages whose missing thing has come.
@@ -115,7 +176,8 @@ impl<A: Application> Replica<A> {
             }
             for message in released {
                 let Some((from, carried)) = self.waiting.remove(&message.id) else { continue };
-                if let Err(reason) = self.admit(from, message.id, carried) {
+                let admitted = self.proposed(&carried).and_then(|block| self.admit(from, message.id, carried, block));
+                if let Err(reason) = admitted {
                     self.out.sent.push(Effect::Refused { from, reason });
                 }
             }
@@ -132,28 +194,15 @@ impl<A: Application> Replica<A> {
         waiting.into_iter().for_each(|block| self.engine.provide_block(block));
     }
 
-    /// Decodes and executes what a proposal proposes.
-    fn content(&mut self, carried: &Carried) -> Content<A::State> {
-        let statement = &carried.message.statement;
-        let Estimate::Proposal { block: id, parent, height } = statement.estimate else {
-            return if carried.block.is_none() { Content::Nothing } else { Content::Refused(Refused::Block) };
-        };
-        let Some(block) = carried.block.as_ref().and_then(|bytes| Block::decode(bytes).ok()) else {
-            return Content::Refused(Refused::Block);
-        };
+    /// Executes what a proposal proposes. A block that is not above the certified one is never executed: it can become
+    /// nothing any more, its states may be forgotten here, and whoever cites it as valid has certified past it too.
+    fn content(&mut self, block: Block) -> Content<A::State> {
         let header = &block.header;
-        if header.id(self.era.network) != id {
-            return Content::Refused(Refused::Block);
+        let id = header.id(self.era.network);
+        if !self.engine.protocol().descends(&header.parent, &self.ledger.certified().id) {
+            return Content::Nothing;
         }
-        let era = (header.chain, header.epoch, header.root);
-        let place = (header.parent, header.height.0, header.slot, header.proposer);
-        if era != (self.era.chain, self.era.epoch, self.era.root)
-            || place != (parent, height, statement.slot, statement.sender)
-        {
-            return Content::Refused(Refused::Header);
-        }
-        // A parent that is not held lies on a branch too old to execute here: not decidable.
-        let Some(parent) = self.ledger.block(&parent).cloned() else { return Content::Waits(id) };
+        let Some(parent) = self.ledger.block(&header.parent).cloned() else { return Content::Waits(id) };
         match self.app.reference_status(&header.reference, &parent.block.header.reference) {
             ReferenceStatus::Known => {}
             ReferenceStatus::Unknown => return Content::Waits(id),
@@ -168,8 +217,6 @@ impl<A: Application> Replica<A> {
         };
         match self.app.execute(&parent.executed.state, &context, &block.body, &block.witnesses) {
             Ok(executed) if agrees(header, &executed) => Content::Sound(Held { id, block: Arc::new(block), executed }),
-            // What an old parent's children consume may be forgotten here: not decidable either.
-            _ if parent.height() < self.ledger.certified().height() => Content::Waits(id),
             _ => Content::Refused(Refused::Content),
         }
     }
@@ -191,9 +238,11 @@ impl<A: Application> Replica<A> {
         self.out.put(Table::Threads, record::thread_key(statement.sender, statement.seq, number), id.0);
         self.voice.totals.messages += 1;
         let events = self.engine.insert(checked);
+        if let (Estimate::Proposal { block, .. }, Some(bytes)) = (carried.message.statement.estimate, carried.block) {
+            self.out.put(Table::Blocks, block.0, bytes);
+        }
         self.unwritten.insert(id, carried.message);
         if let Some(held) = held {
-            self.out.put(Table::Blocks, held.id.0, carried.block.unwrap_or_default());
             let held = self.ledger.insert(held);
             self.out.sent.push(Effect::Included { id: held.id, block: held.block.clone() });
             self.adopt_stashed(&held.id);
@@ -247,6 +296,9 @@ impl<A: Application> Replica<A> {
         if a == b {
             return Err(Refused::Evidence);
         }
+        if Some(member) == self.engine.me() {
+            self.hear_own();
+        }
         self.unwritten.insert(a, evidence.first);
         self.unwritten.insert(b, evidence.second);
         let events = self.engine.accuse(member, a, b);
@@ -259,25 +311,66 @@ impl<A: Application> Replica<A> {
         if cites.len() != expected {
             return Err(Refused::Length { found: cites.len(), expected });
         }
-        let observation = |entry: &CiteEntry| match entry {
-            CiteEntry::Nothing => Observation::Nothing,
-            CiteEntry::Latest(id) => Observation::Latest(*id),
-            CiteEntry::Faulty => Observation::Faulty,
-        };
-        self.engine.supply_cites(&message, cites.iter().map(observation).collect());
+        self.engine.supply_cites(&message, cites.iter().map(Observation::from).collect());
         Ok(())
+    }
+
+    /// Keeps the whole justification of a message whose advances alone do not tell it: for the next start, and for
+    /// peers that ask when it has left memory.
+    pub(super) fn keep_cites(&mut self, id: &MessageId, cites: &[Observation]) {
+        let entries: Vec<CiteEntry> = cites.iter().map(CiteEntry::from).collect();
+        self.out.put(Table::Meta, record::cites_key(id), codec::encode(&entries));
+    }
+
+    pub(super) fn stored_cites(&self, id: &MessageId) -> Result<Option<Vec<Observation>>, StoreFailure> {
+        let entries: Option<Vec<CiteEntry>> = record::load(&*self.store, Table::Meta, &record::cites_key(id))?;
+        Ok(entries.map(|entries| entries.iter().map(Observation::from).collect()))
     }
 
     /// Forgets what finality has made useless. Blocks and states go block by block, messages in large steps.
     pub(super) fn prune(&mut self) {
         const BLOCKS_KEPT: u64 = 64;
-        const SLOTS_KEPT: u64 = 4096;
         let certified = &self.ledger.certified().block.header;
         let (height, slot) = (certified.height.0, certified.slot.0);
         self.ledger.forget_below(crate::units::Height(height.saturating_sub(BLOCKS_KEPT)));
-        let line = slot.saturating_sub(SLOTS_KEPT);
-        if line > self.engine.line().0 + SLOTS_KEPT / 4 {
+        self.prune_messages(slot.saturating_sub(self.slots_kept()));
+    }
+
+    /// The same while stored messages are inserted again: whatever was in memory when a message came must be there
+    /// now, so that it resolves as it did then. The newest base so far is no newer than the certified block was then.
+    pub(super) fn prune_reloaded(&mut self) {
+        let base = self.engine.protocol().block(&self.engine.base());
+        self.prune_messages(base.map_or(0, |base| base.slot.0).saturating_sub(2 * self.slots_kept()));
+    }
+
+    /// A slow chain's messages stay for longer: at least until its last blocks are certified everywhere.
+    fn slots_kept(&self) -> u64 {
+        SLOTS_KEPT.max(64 * self.timing.heartbeat_slots)
+    }
+
+    fn prune_messages(&mut self, line: u64) {
+        if line > self.engine.line().0 + self.slots_kept() / 4 {
             self.engine.prune(Slot(line));
+        }
+    }
+}
+
+impl From<&Observation> for CiteEntry {
+    fn from(observation: &Observation) -> Self {
+        match observation {
+            Observation::Nothing => CiteEntry::Nothing,
+            Observation::Latest(id) => CiteEntry::Latest(*id),
+            Observation::Faulty => CiteEntry::Faulty,
+        }
+    }
+}
+
+impl From<&CiteEntry> for Observation {
+    fn from(entry: &CiteEntry) -> Self {
+        match entry {
+            CiteEntry::Nothing => Observation::Nothing,
+            CiteEntry::Latest(id) => Observation::Latest(*id),
+            CiteEntry::Faulty => Observation::Faulty,
         }
     }
 }

@@ -16,6 +16,11 @@ pub(super) const OWN_FINALITY: &[u8] = b"replica/own-finality";
 /// Key of the running totals.
 pub(super) const TOTALS: &[u8] = b"replica/totals";
 
+/// Key of the whole justification of a message whose advances alone do not tell it.
+pub(super) fn cites_key(id: &MessageId) -> Vec<u8> {
+    [&b"replica/cites/"[..], &id.0].concat()
+}
+
 /// Key of a thread's entry: member, `seq` and insertion number, so that equivocations stand side by side.
 pub(super) fn thread_key(member: Member, seq: u64, number: u64) -> Vec<u8> {
     [&member.0.to_be_bytes()[..], &seq.to_be_bytes(), &number.to_be_bytes()].concat()

@@ -13,7 +13,7 @@ use crate::{
     store::{Store, StoreFailure, Table},
     units::{ChainId, Epoch, Height, Timestamp},
 };
-use kakera_cbc::{BlockId, Blocks, Engine, Leaders, Limits, Member, Slot, Speaker, SpeakerConfig, Verdict};
+use kakera_cbc::{BlockId, Blocks, Engine, Leaders, Limits, Member, Missing, Slot, Speaker, SpeakerConfig, Verdict};
 use std::{collections::BTreeMap, sync::Arc};
 use thiserror::Error;
 
@@ -114,7 +114,7 @@ impl<A: Application> Replica<A> {
                 self.reinsert(decode(Table::Messages, bytes)?)?;
                 self.next_insertion += 1;
             }
-            self.prune();
+            self.prune_reloaded();
             if rows.len() < AT_ONCE {
                 break;
             }
@@ -136,8 +136,12 @@ impl<A: Application> Replica<A> {
         let parsed = statement.to_message(id);
         let checked = match self.engine.check(Slot(u64::MAX), &parsed) {
             Verdict::Valid(checked) => checked,
-            Verdict::Waiting(kakera_cbc::Missing::FullCites(_)) => {
-                return Err(InvalidStore::Contradiction { what: "message with ambiguous cites" });
+            Verdict::Waiting(Missing::FullCites(_)) => {
+                let cites = self.stored_cites(&id)?.ok_or(InvalidStore::Lacks { what: "what a message cites" })?;
+                match self.engine.check_full(Slot(u64::MAX), &parsed, &cites) {
+                    Verdict::Valid(checked) => checked,
+                    _ => return Err(InvalidStore::Contradiction { what: "message and what it cites" }),
+                }
             }
             _ => return Err(InvalidStore::Contradiction { what: "message" }),
         };

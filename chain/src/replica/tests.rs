@@ -1,10 +1,12 @@
 //! Replicas of one committee in virtual time: messages take a few milliseconds, crashes lose unsynced writes.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod absence;
 mod bench;
+mod hostile;
 
 use super::*;
-use bench::Bench;
+use bench::{Bench, Disk};
 
 #[test]
 fn four_members_certify_what_one_is_given_in_eight_or_nine_messages_a_block() {
@@ -88,6 +90,27 @@ fn all_killed_at_once_go_on_from_what_was_synced() {
     bench.run(3_000);
     bench.assert_agreement(10);
     assert!(bench.certified_height(0) > before);
+}
+
+#[test]
+fn what_waits_outlives_the_processes_that_took_it() {
+    let mut bench = Bench::new(4, 17);
+    bench.run(2_000);
+    // In a slot whose leader is dead nothing is proposed; meanwhile all that took the item end, one after the other.
+    bench.crash(2);
+    while !bench.leads(2) {
+        bench.run(10);
+    }
+    bench.give(0, 9);
+    bench.run(10);
+    bench.crash(0);
+    bench.restart(0);
+    bench.run(40);
+    bench.crash(1);
+    bench.crash(3);
+    (1..4).for_each(|member| bench.restart(member));
+    bench.run(5_000);
+    bench.assert_agreement(1);
 }
 
 #[test]

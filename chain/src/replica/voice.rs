@@ -10,20 +10,23 @@ use crate::{
     peer::{Carried, PeerMessage, PeerStatus},
     units::{Height, SlotClock, Timestamp},
 };
-use kakera_cbc::{BlockId, Cite, Decision, Draft, Member, Slot, Verdict};
-use std::{collections::BTreeSet, fmt, sync::Arc};
+use kakera_cbc::{BlockId, Cite, Decision, Draft, Member, Missing, Slot, Verdict};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 /// Blocks above the last certified one past which leaders propose only empty ones, at the heartbeat.
 const UNCERTIFIED_BLOCKS: u64 = 16;
 /// How often a member tells its peers how far it is.
 const STATUS_MS: u64 = 1_000;
+/// A member that is further behind than so many blocks catches up before it speaks: what it would say builds on a
+/// base that others may have forgotten.
+const JOINED_WITHIN: u64 = 16;
 /// How often a joining member asks.
 const ASK_MS: u64 = 300;
 
 /// What a replica may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Asks its peers whether it has said more than it remembers; says nothing else.
+    /// Asks its peers whether it has said more than it remembers, and catches up; says nothing else.
     Joining,
     /// Speaks.
     Active,
@@ -55,7 +58,10 @@ pub(super) struct Voice {
     pub(super) certified_at: Timestamp,
     /// Identifies this start's question.
     question: u64,
-    answers: BTreeSet<Member>,
+    /// Who has answered, and how far it is.
+    answers: BTreeMap<Member, Height>,
+    /// The question of each member's latest start that was given what waits here.
+    pub(super) offered: BTreeMap<Member, u64>,
     /// The newest slot for which the view was remembered.
     snapshot: Slot,
     proposed: Option<Slot>,
@@ -73,7 +79,8 @@ impl Voice {
             totals,
             certified_at: now,
             question: now.0,
-            answers: BTreeSet::new(),
+            answers: BTreeMap::new(),
+            offered: BTreeMap::new(),
             snapshot: Slot(0),
             proposed: None,
             speak_at: None,
@@ -81,6 +88,11 @@ impl Voice {
             next_status: now,
             last_base: None,
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn question(&self) -> u64 {
+        self.question
     }
 
     /// The next snapshot, slot, ask, status or planned message.
@@ -135,23 +147,46 @@ impl<A: Application> Replica<A> {
     fn join_if_answered(&mut self) {
         let Some(me) = self.engine.me() else { return };
         let weight = |member: &Member| self.seats.committee.weight(*member);
-        let answered: u64 = self.voice.answers.iter().chain([&me]).map(weight).sum();
-        if self.seats.is_supermajority(answered) {
+        let answered: u64 = self.voice.answers.keys().chain([&me]).map(weight).sum();
+        let own = self.ledger.certified().height().0;
+        if self.seats.is_supermajority(answered) && own.saturating_add(JOINED_WITHIN) >= self.answered_height().0 {
             self.voice.phase = Phase::Active;
         }
     }
 
-    /// Takes what a peer says about this member: whether more was said than is remembered, and an answer.
+    /// The height that answers of more than the fault threshold's weight have reached: one honest member at least.
+    fn answered_height(&self) -> Height {
+        let mut heights: Vec<(Height, Member)> =
+            self.voice.answers.iter().map(|(member, height)| (*height, *member)).collect();
+        heights.sort_unstable_by(|a, b| b.cmp(a));
+        let mut weight = 0u64;
+        let past = heights.into_iter().find(|(_, member)| {
+            weight = weight.saturating_add(self.seats.committee.weight(*member));
+            weight > self.seats.committee.threshold()
+        });
+        past.map_or(Height(0), |(height, _)| height)
+    }
+
+    /// Takes a peer's answer. One that claims to know more of this member than it remembers does not count, and
+    /// silences nobody: whoever answers truly shows the message as well, see [`Replica::hear_own`].
     pub(super) fn heed(&mut self, from: Member, status: &PeerStatus) {
         let Some(me) = self.engine.me() else { return };
-        if let Some(Some((seq, _))) = status.tips.get(me.index())
-            && self.engine.latest(me).is_none_or(|(own, _)| *seq > own)
-            && matches!(self.voice.phase, Phase::Joining | Phase::Active)
-        {
-            self.voice.phase = Phase::Silent;
+        if status.answer != Some(self.voice.question) || from == me {
+            return;
         }
-        if status.answer == Some(self.voice.question) && from != me {
-            self.voice.answers.insert(from);
+        let claimed = status.tips.get(me.index()).copied().flatten();
+        if claimed.is_some_and(|(seq, _)| self.engine.latest(me).is_none_or(|(own, _)| seq > own)) {
+            self.voice.answers.remove(&from);
+        } else {
+            self.voice.answers.insert(from, status.certified.0);
+        }
+    }
+
+    /// A message under this member's own signature that it does not hold: it has said more than it remembers, or
+    /// another process speaks with its key.
+    pub(super) fn hear_own(&mut self) {
+        if matches!(self.voice.phase, Phase::Joining | Phase::Active) {
+            self.voice.phase = Phase::Silent;
         }
     }
 
@@ -274,7 +309,20 @@ impl<A: Application> Replica<A> {
             estimate,
         };
         let id = statement.id(self.era.network);
-        let Verdict::Valid(checked) = self.engine.check(self.slot(), &statement.to_message(id)) else { return false };
+        let message = statement.to_message(id);
+        let checked = match self.engine.check(self.slot(), &message) {
+            Verdict::Valid(checked) => checked,
+            // The own previous message has left memory: whoever returns after long has to say all that it cites.
+            Verdict::Waiting(Missing::FullCites(_)) => {
+                let cites = self.engine.resolve(&draft.row);
+                let Verdict::Valid(checked) = self.engine.check_full(self.slot(), &message, &cites) else {
+                    return false;
+                };
+                self.keep_cites(&id, &cites);
+                checked
+            }
+            _ => return false,
+        };
         let key = self.key.as_ref().expect("only a member with its key is active");
         let message = SignedMessage::sign(statement, key, self.era.network);
         let new_base = self.voice.last_base != Some(draft.base);

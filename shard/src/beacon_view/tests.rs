@@ -1,3 +1,4 @@
+//! What a shard believes of the beacon chain, and what it refuses.
 #![allow(clippy::unwrap_used, reason = "tests")]
 use super::*;
 use crate::testing::{BEACON_GENESIS, Beacon, MemoryStore, Setup, World};

@@ -1,3 +1,4 @@
+//! Statements about blocks: conservation, order, exactly once, and refusals that change nothing.
 #![allow(clippy::unwrap_used, reason = "tests")]
 use super::*;
 use crate::{

@@ -1,3 +1,4 @@
+//! Statements about the pool: bounds, order, replacement and refusals.
 #![allow(clippy::unwrap_used, reason = "tests")]
 use super::*;
 use crate::{

@@ -1,3 +1,4 @@
+//! A shard as its replica sees it: proposals, receipts, restarts.
 #![allow(clippy::unwrap_used, reason = "tests")]
 use super::*;
 use crate::{

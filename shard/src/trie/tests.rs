@@ -1,3 +1,4 @@
+//! The trie against a map: roots, versions and proofs.
 #![allow(clippy::unwrap_used, reason = "tests")]
 use super::*;
 use kakera_chain::codec;

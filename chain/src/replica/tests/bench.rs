@@ -13,6 +13,7 @@ use crate::{
     units::ValidatorId,
 };
 use kakera_cbc::Committee;
+use std::collections::BTreeSet;
 
 /// A state is the sorted list of items applied.
 pub(super) struct Counting {
@@ -28,7 +29,7 @@ fn outcome(items: Vec<u8>) -> Executed<Vec<u8>> {
     Executed { state_root: Hash::of(&[&items]), state: items, receipts: Vec::new(), figures }
 }
 
-fn apply(parent: &[u8], body: &[Vec<u8>]) -> Result<Executed<Vec<u8>>, Twice> {
+pub(super) fn apply(parent: &[u8], body: &[Vec<u8>]) -> Result<Executed<Vec<u8>>, Twice> {
     let mut items = parent.to_vec();
     for item in body.iter().map(|item| item[0]) {
         if items.contains(&item) {
@@ -90,6 +91,10 @@ impl Application for Counting {
         Handled { reply: (), gossip: Some(vec![item]), writes: Vec::new(), references_grew: false }
     }
 
+    fn offers(&self, limit: usize) -> Vec<Vec<u8>> {
+        self.pool.iter().take(limit).map(|item| vec![*item]).collect()
+    }
+
     fn gossip(&mut self, _: Timestamp, state: &Vec<u8>, bytes: &[u8]) -> Handled<()> {
         if !state.contains(&bytes[0]) && !self.pool.contains(&bytes[0]) {
             self.pool.push(bytes[0]);
@@ -103,7 +108,7 @@ impl Application for Counting {
 pub(super) struct Disk {
     batches: Vec<Vec<Write>>,
     synced: usize,
-    rows: BTreeMap<(Table, Vec<u8>), Vec<u8>>,
+    pub(super) rows: BTreeMap<(Table, Vec<u8>), Vec<u8>>,
 }
 
 impl Disk {
@@ -150,20 +155,26 @@ impl Store for MemoryStore {
 }
 
 pub(super) struct Bench {
-    network: Arc<Network>,
-    seats: Seats,
+    pub(super) network: Arc<Network>,
+    pub(super) seats: Seats,
     now: u64,
     random: u64,
     pub(super) lose_percent: usize,
-    replicas: Vec<Option<Replica<Counting>>>,
-    stores: Vec<Arc<MemoryStore>>,
+    /// Members that nothing reaches and whom nobody hears.
+    pub(super) cut: BTreeSet<usize>,
+    /// What was refused, from whom; without a list, a refusal is a failure.
+    pub(super) refused: Option<Vec<(usize, Refused)>>,
+    /// Who has halted, and why; without a list, a halt is a failure.
+    pub(super) halted: Option<Vec<Breach>>,
+    pub(super) replicas: Vec<Option<Replica<Counting>>>,
+    pub(super) stores: Vec<Arc<MemoryStore>>,
     guards: Vec<SignState>,
     /// Arrival time, a number for order, from, to and what.
     flying: BTreeMap<(u64, u64), (usize, usize, PeerMessage)>,
     sent: u64,
 }
 
-fn key(member: usize) -> SecretKey {
+pub(super) fn key(member: usize) -> SecretKey {
     SecretKey::from_seed([member as u8 + 1; 32])
 }
 
@@ -206,6 +217,9 @@ impl Bench {
             now: 1_000,
             random: seed,
             lose_percent: 0,
+            cut: BTreeSet::new(),
+            refused: None,
+            halted: None,
             replicas: (0..members).map(|_| None).collect(),
             stores: (0..members).map(|_| Arc::default()).collect(),
             guards: vec![SignState::default(); members],
@@ -283,7 +297,10 @@ impl Bench {
     }
 
     fn fly(&mut self, from: usize, to: usize, message: PeerMessage) {
-        if from == to || self.replicas[to].is_none() || self.random(100) < self.lose_percent {
+        if from == to || self.replicas[to].is_none() || self.cut.contains(&from) || self.cut.contains(&to) {
+            return;
+        }
+        if self.random(100) < self.lose_percent {
             return;
         }
         let arrives = self.now + 1 + self.random(5) as u64;
@@ -291,8 +308,17 @@ impl Bench {
         self.flying.insert((arrives, self.sent), (from, to, message));
     }
 
-    fn step(&mut self, member: usize, input: Input<u8>) {
-        let Some(replica) = &mut self.replicas[member] else { return };
+    /// Hands a member what a peer would say, at once; answers what it sends back to that peer.
+    pub(super) fn hear(&mut self, to: usize, from: usize, message: PeerMessage) -> Vec<PeerMessage> {
+        self.step(to, Input::Peer { from: Member(from as u16), message })
+            .into_iter()
+            .filter_map(|(at, answer)| (at == from).then_some(answer))
+            .collect()
+    }
+
+    fn step(&mut self, member: usize, input: Input<u8>) -> Vec<(usize, PeerMessage)> {
+        let mut answers = Vec::new();
+        let Some(replica) = &mut self.replicas[member] else { return answers };
         for effect in replica.handle(Timestamp(self.now), input) {
             match effect {
                 Effect::Persist { writes, synced } => {
@@ -306,12 +332,22 @@ impl Bench {
                 Effect::Broadcast(message) => {
                     (0..self.replicas.len()).for_each(|to| self.fly(member, to, message.clone()));
                 }
-                Effect::Send(to, message) => self.fly(member, to.index(), message),
-                Effect::Refused { from, reason } => panic!("{member} refused a message of {from}: {reason}"),
-                Effect::Halt(breach) => panic!("{member} halted: {breach}"),
+                Effect::Send(to, message) => {
+                    answers.push((to.index(), message.clone()));
+                    self.fly(member, to.index(), message);
+                }
+                Effect::Refused { from, reason } => match &mut self.refused {
+                    Some(list) => list.push((from.index(), reason)),
+                    None => panic!("{member} refused a message of {from}: {reason}"),
+                },
+                Effect::Halt(breach) => match &mut self.halted {
+                    Some(list) => list.push(breach),
+                    None => panic!("{member} halted: {breach}"),
+                },
                 Effect::Included { .. } | Effect::Certified { .. } | Effect::ReferencesGrew | Effect::Reply(()) => {}
             }
         }
+        answers
     }
 
     /// Lets `ms` milliseconds pass.
@@ -337,6 +373,13 @@ impl Bench {
             }
         }
         self.now = end;
+    }
+
+    /// Whether the slot that it is belongs to a member.
+    pub(super) fn leads(&self, member: usize) -> bool {
+        let replica = self.alive().next().unwrap();
+        let slot = replica.clock.slot_at(Timestamp(self.now));
+        replica.engine.protocol().leader(slot) == Some(Member(member as u16))
     }
 
     fn alive(&self) -> impl Iterator<Item = &Replica<Counting>> {
