@@ -51,7 +51,7 @@ $(VENV)/.made: tests/requirements.txt
 bench: build ## Measure the consensus engine and the chain against their floors
 	$(CARGO) bench --workspace --locked
 
-soak: build ## 200 kill and restart cycles on a loaded shard (about half an hour)
+soak: build ## 200 kill and restart cycles on a loaded shard (some five minutes)
 	KAKERA_KILL_CYCLES=200 $(CARGO) test --release --workspace --locked --test kills -- --test-threads=1 --nocapture
 
 clean: ## Remove what was built here (not the RocksDB cache)

@@ -22,7 +22,7 @@ pub struct Genesis {
     pub seed: String,
     /// Number of shard chains; 1 to 1,024.
     pub shards: u16,
-    /// Seats in each shard's committee.
+    /// Seats in each shard's committee; 1 to 1,024.
     pub committee_seats: u32,
     /// The beacon chain's timing.
     pub beacon: Timing,
@@ -232,12 +232,15 @@ impl Genesis {
     fn check(&self) -> Result<(), InvalidGenesis> {
         crate::keys::parse_hex(&self.seed).ok_or(InvalidGenesis::Hex { field: "seed" })?;
         in_range("shards", self.shards.into(), 1..=1024, "1 to 1024")?;
-        in_range("committee_seats", self.committee_seats.into(), 1..=4096, "1 to 4096")?;
+        // A certificate has room for 1,024 signers.
+        in_range("committee_seats", self.committee_seats.into(), 1..=1024, "1 to 1024")?;
         for timing in [&self.beacon, &self.shard] {
             in_range("slot_ms", timing.slot_ms, 20..=600_000, "20 to 600000")?;
             in_range("delay_ms", timing.delay_ms, 1..=timing.slot_ms / 2, "1 to half of slot_ms")?;
             in_range("heartbeat_slots", timing.heartbeat_slots, 1..=100_000, "1 to 100000")?;
         }
+        // A beacon block records at most 64 blocks of a shard: more a slot would put it behind for ever.
+        in_range("beacon.slot_ms", self.beacon.slot_ms, 20..=32 * self.shard.slot_ms, "at most 32 shard slots")?;
         in_range("fees.block_gas", self.fees.block_gas, 100_000..=1 << 40, "100000 to 2^40")?;
         in_range("fees.block_bytes", self.fees.block_bytes.into(), 4096..=1 << 20, "4096 to 2^20")?;
         in_range("fees.base_fee", self.fees.base_fee, 1..=1 << 32, "1 to 2^32")?;
@@ -250,6 +253,8 @@ impl Genesis {
 
     fn check_validators(&self) -> Result<(), InvalidGenesis> {
         in_range("number of validators", self.validators.len() as u64, 2..=65_535, "2 to 65535")?;
+        let beacon = self.validators.iter().filter(|validator| validator.role == Role::Beacon).count();
+        in_range("number of beacon validators", beacon as u64, 0..=1024, "0 to 1024")?;
         let mut seen = BTreeSet::new();
         for validator in &self.validators {
             let key_text = validator.key.to_string();

@@ -15,6 +15,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
         mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
     },
     thread::JoinHandle,
@@ -25,6 +26,8 @@ use tokio::sync::{broadcast, oneshot, watch};
 
 /// Commands that wait for the core at most.
 const QUEUE: usize = 4096;
+/// Messages of one peer that wait at most: a flood crowds out only itself.
+const PEER_QUEUE: usize = 512;
 /// Events that a slow listener may be behind.
 const EVENTS: usize = 1024;
 
@@ -76,6 +79,8 @@ enum Command<A: Application> {
 /// A handle to the core thread.
 pub struct Core<A: Application> {
     commands: SyncSender<Command<A>>,
+    /// How many messages of each member wait.
+    queued: Arc<[AtomicUsize]>,
     /// Room for clients: a permit a command that waits, so that they wait asynchronously.
     room: Arc<tokio::sync::Semaphore>,
     events: broadcast::Sender<ChainEvent>,
@@ -87,6 +92,7 @@ impl<A: Application> Clone for Core<A> {
     fn clone(&self) -> Self {
         Core {
             commands: self.commands.clone(),
+            queued: self.queued.clone(),
             room: self.room.clone(),
             events: self.events.clone(),
             stopped: self.stopped.clone(),
@@ -152,7 +158,14 @@ where
 
     /// Hands over what a peer said; false: no room, and it is dropped.
     pub fn deliver(&self, from: Member, message: PeerMessage) -> bool {
-        self.commands.try_send(Command::Peer(from, message)).is_ok()
+        let Some(queued) = self.queued.get(from.index()) else { return false };
+        if queued.fetch_add(1, Ordering::Relaxed) < PEER_QUEUE
+            && self.commands.try_send(Command::Peer(from, message)).is_ok()
+        {
+            return true;
+        }
+        queued.fetch_sub(1, Ordering::Relaxed);
+        false
     }
 
     /// What happens from now on; a listener that lags has to ask again.
@@ -188,6 +201,7 @@ pub fn now() -> Timestamp {
 /// Everything the core thread owns.
 struct Runner<A: Application, O> {
     replica: Replica<A>,
+    queued: Arc<[AtomicUsize]>,
     store: Arc<RocksStore>,
     guard: Option<SignGuard>,
     outbox: O,
@@ -230,14 +244,23 @@ where
     let (ended, stopped) = watch::channel(None);
     let refused = Arc::new(Refusals::default());
     let room = Arc::new(tokio::sync::Semaphore::new(QUEUE / 4));
-    let mut runner = Runner { replica, store, guard, outbox, events: events.clone(), refused: refused.clone() };
+    let queued: Arc<[AtomicUsize]> = replica.seats().keys.iter().map(|_| AtomicUsize::new(0)).collect();
+    let mut runner = Runner {
+        replica,
+        queued: queued.clone(),
+        store,
+        guard,
+        outbox,
+        events: events.clone(),
+        refused: refused.clone(),
+    };
     let thread = std::thread::Builder::new().name("core".into()).spawn(move || {
         if let Err(error) = runner.run(&inbox) {
             tracing::error!(reason = %format!("{error:#}"), "the core has halted");
             let _nobody = ended.send(Some(format!("{error:#}")));
         }
     })?;
-    Ok((Core { commands, room, events, stopped, refused }, thread))
+    Ok((Core { commands, queued, room, events, stopped, refused }, thread))
 }
 
 impl<A: Application, O: Outbox> Runner<A, O> {
@@ -246,7 +269,10 @@ impl<A: Application, O: Outbox> Runner<A, O> {
         loop {
             let wait = self.replica.next_wakeup().0.saturating_sub(now().0);
             match inbox.recv_timeout(Duration::from_millis(wait.min(60_000))) {
-                Ok(Command::Peer(from, message)) => drop(self.step(Input::Peer { from, message })?),
+                Ok(Command::Peer(from, message)) => {
+                    self.queued[from.index()].fetch_sub(1, Ordering::Relaxed);
+                    drop(self.step(Input::Peer { from, message })?);
+                }
                 Ok(Command::Application(input, answer)) => {
                     if let Some(reply) = self.step(Input::Application(input))? {
                         // The client may have gone meanwhile.

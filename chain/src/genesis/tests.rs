@@ -51,6 +51,10 @@ fn faults_are_named() {
     assert!(matches!(refused(|g| g.shards = 0), InvalidGenesis::Range { field: "shards", .. }));
     assert!(matches!(refused(|g| g.shards = 3), InvalidGenesis::Seats { role: Role::Shard, found: 2, needed: 3 }));
     assert!(matches!(refused(|g| g.beacon.delay_ms = 101), InvalidGenesis::Range { field: "delay_ms", .. }));
+    let slow = refused(|g| g.beacon.slot_ms = 33 * g.shard.slot_ms);
+    assert!(matches!(slow, InvalidGenesis::Range { field: "beacon.slot_ms", .. }));
+    let crowd = refused(|g| g.committee_seats = 1025);
+    assert!(matches!(crowd, InvalidGenesis::Range { field: "committee_seats", .. }));
     assert!(matches!(refused(|g| g.validators[1].key = g.validators[0].key), InvalidGenesis::Duplicate { .. }));
     assert!(matches!(refused(|g| g.validators[1].key = PublicKey([0; 32])), InvalidGenesis::Key { .. }));
     assert!(matches!(refused(|g| g.accounts.push(g.accounts[0])), InvalidGenesis::Duplicate { what: "account", .. }));
