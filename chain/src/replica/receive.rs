@@ -337,10 +337,10 @@ impl<A: Application> Replica<A> {
     }
 
     /// The same while stored messages are inserted again: whatever was in memory when a message came must be there
-    /// now, so that it resolves as it did then. The newest base so far is no newer than the certified block was then.
-    pub(super) fn prune_reloaded(&mut self) {
-        let base = self.engine.protocol().block(&self.engine.base());
-        self.prune_messages(base.map_or(0, |base| base.slot.0).saturating_sub(2 * self.slots_kept()));
+    /// now, so that it resolves as it did then. The newest `base` of a message so far is no newer than the certified
+    /// block was then.
+    pub(super) fn prune_reloaded(&mut self, base: Slot) {
+        self.prune_messages(base.0.saturating_sub(2 * self.slots_kept()));
     }
 
     /// A slow chain's messages stay for longer: at least until its last blocks are certified everywhere.

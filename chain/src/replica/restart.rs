@@ -108,13 +108,14 @@ impl<A: Application> Replica<A> {
             let ids = (evidence.first.statement.id(self.era.network), evidence.second.statement.id(self.era.network));
             self.engine.accuse(evidence.first.statement.sender, ids.0, ids.1);
         }
+        let mut base = Slot(0);
         loop {
             let rows = store.scan(Table::Messages, &self.next_insertion.to_be_bytes(), AT_ONCE)?;
             for (_, bytes) in &rows {
-                self.reinsert(decode(Table::Messages, bytes)?)?;
+                base = base.max(self.reinsert(decode(Table::Messages, bytes)?)?);
                 self.next_insertion += 1;
             }
-            self.prune_reloaded();
+            self.prune_reloaded(base);
             if rows.len() < AT_ONCE {
                 break;
             }
@@ -127,7 +128,8 @@ impl<A: Application> Replica<A> {
         Ok(())
     }
 
-    fn reinsert(&mut self, message: SignedMessage) -> Result<(), InvalidStore> {
+    /// Inserts one message again; answers its base's slot.
+    fn reinsert(&mut self, message: SignedMessage) -> Result<Slot, InvalidStore> {
         let statement = &message.statement;
         let id = statement.id(self.era.network);
         if !self.engine.is_certified(&statement.base) {
@@ -145,11 +147,18 @@ impl<A: Application> Replica<A> {
             }
             _ => return Err(InvalidStore::Contradiction { what: "message" }),
         };
-        if let Estimate::Proposal { block, parent, .. } = statement.estimate {
+        let estimate = statement.estimate;
+        if let Estimate::Proposal { block, parent, .. } = estimate {
             self.reload_block(&block, &parent)?;
         }
         self.engine.insert(checked);
-        Ok(())
+        // Peers may still speak on any certified block, also on one that no stored message has for its base.
+        if let Estimate::Proposal { block, height, .. } = estimate
+            && record::certified_id(&*self.store, Height(height))? == Some(block)
+        {
+            self.certify_stored(block, "certified block")?;
+        }
+        Ok(self.engine.protocol().block(&message.statement.base).map_or(Slot(0), |base| base.slot))
     }
 
     /// Executes a stored block again when its parent's state is at hand: those above the certified one.

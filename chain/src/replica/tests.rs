@@ -138,6 +138,25 @@ fn no_crash_makes_a_member_equivocate() {
 }
 
 #[test]
+fn after_a_start_any_certified_block_may_be_a_base() {
+    for seed in 20..28 {
+        let mut bench = Bench::new(4, seed);
+        bench.lose_percent = 40;
+        for item in 0..30 {
+            bench.give(usize::from(item % 4), item);
+            bench.run(150);
+        }
+        bench.lose_percent = 0;
+        bench.run(3_000);
+        (0..4).for_each(|member| {
+            bench.crash(member);
+            bench.restart(member);
+            assert_eq!(bench.certified_but_no_base(member), [], "seed {seed}, member {member}");
+        });
+    }
+}
+
+#[test]
 fn a_member_whose_store_went_back_stays_silent() {
     let mut bench = Bench::new(4, 6);
     bench.run(2_000);

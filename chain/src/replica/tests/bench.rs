@@ -375,6 +375,13 @@ impl Bench {
         self.now = end;
     }
 
+    /// Heights whose certified block is no base to a member's engine.
+    pub(super) fn certified_but_no_base(&self, member: usize) -> Vec<u64> {
+        let replica = self.replicas[member].as_ref().unwrap();
+        let missing = |height: &u64| !replica.engine.is_certified(&replica.certified_id(Height(*height)).unwrap());
+        (1..=replica.certified().header.height.0).filter(missing).collect()
+    }
+
     /// Whether the slot that it is belongs to a member.
     pub(super) fn leads(&self, member: usize) -> bool {
         let replica = self.alive().next().unwrap();
