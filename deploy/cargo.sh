@@ -16,7 +16,7 @@ fi
 
 case "${1:-}" in
   build | test | clippy | doc | bench | run)
-    echo "RocksDB is built from source this once (17 to 35 minutes on two cores); the result is kept in $cache" >&2 ;;
+    echo "RocksDB is built from source this once (10 to 35 minutes on two cores); the result is kept in $cache" >&2 ;;
 esac
 cargo "$@"
 built=$(ls -t "$target"/release/build/librocksdb-sys-*/out/librocksdb.a 2>/dev/null | head -n 1 || true)
