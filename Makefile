@@ -49,7 +49,7 @@ $(VENV)/.made: tests/requirements.txt
 	@touch $@
 
 bench: build ## Measure the consensus engine and the chain against their floors
-	$(CARGO) bench --workspace --locked
+	$(CARGO) bench --workspace --locked --bench '*'
 
 soak: build ## 200 kill and restart cycles on a loaded shard (some five minutes)
 	KAKERA_KILL_CYCLES=200 $(CARGO) test --release --workspace --locked --test kills -- --test-threads=1 --nocapture
