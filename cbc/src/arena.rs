@@ -34,6 +34,7 @@ impl<T> Arena<T> {
     pub(crate) fn push(&mut self, item: T) -> u32 {
         let index = self.next();
         assert!(index < FAULTY - 1, "an era holds fewer than 2^32 items");
+        make_room(&mut self.items);
         self.items.push_back(Some(item));
         index
     }
@@ -73,6 +74,13 @@ impl<T> Arena<T> {
             }
             self.first += 1;
         }
+    }
+}
+
+/// Room for one more, grown by an eighth: doubling would waste up to as much again as is held.
+pub(crate) fn make_room<T>(items: &mut VecDeque<T>) {
+    if items.len() == items.capacity() {
+        items.reserve_exact(items.len() / 8 + 64);
     }
 }
 

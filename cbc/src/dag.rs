@@ -2,7 +2,10 @@
 
 use crate::arena::{Arena, Climb, FAULTY, Link, Lost, NOTHING};
 use crate::ids::{Member, MessageId, Slot};
-use std::collections::{BTreeMap, VecDeque};
+use crate::message::CITES_TAG;
+use crate::threads::Threads;
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeSet, VecDeque};
 
 /// One message as the DAG remembers it; `row` is gone when it is a tombstone.
 #[derive(Clone, Debug)]
@@ -18,8 +21,10 @@ pub(crate) struct Node {
     pub(crate) run: u32,
     pub(crate) base: u32,
     pub(crate) vote: u32,
+    /// First message held after it in its sender's thread, or a bound below it.
+    next: u32,
     /// How many messages of its sender and slot there are up to this one, and whether one is a block.
-    pub(crate) in_slot: u32,
+    pub(crate) in_slot: u16,
     pub(crate) block_in_slot: bool,
     /// Closure, itself included, by member.
     pub(crate) row: Option<Box<[u32]>>,
@@ -40,24 +45,32 @@ pub(crate) struct NewNode {
     pub(crate) row: Box<[u32]>,
 }
 
-/// The ids and indices at one (member, seq): several only after equivocation.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Cell {
-    pub(crate) ids: Vec<MessageId>,
-    pub(crate) at: Vec<u32>,
+/// The parts of a message that are read for whole rows at a time, flat beside the deque of nodes.
+#[derive(Clone, Copy, Debug)]
+struct Brief {
+    vote: u32,
+    /// The greatest index in the justification, faulty marks aside.
+    top: u32,
+    /// As in the node.
+    next: u32,
 }
 
 /// All messages held, by dense index.
 #[derive(Clone, Debug)]
 pub(crate) struct Dag {
     nodes: Arena<Node>,
-    /// Votes again, flat, beside the deque of nodes: what fork choice reads.
-    votes: VecDeque<u32>,
-    ids: BTreeMap<MessageId, u32>,
-    threads: Vec<BTreeMap<u64, Cell>>,
-    /// Members whose held messages branch; few.
+    briefs: VecDeque<Brief>,
+    /// Ids by their first bytes: a tree of whole ids would double what a message costs beside its row.
+    ids: BTreeSet<([u8; 8], u32)>,
+    threads: Threads,
+    /// Members whose held messages branch, and by member whether they do.
     forked: Vec<u16>,
+    is_forked: Vec<bool>,
     whole: usize,
+}
+
+fn head_of(id: &MessageId) -> [u8; 8] {
+    *id.0.first_chunk().expect("an id has 32 bytes")
 }
 
 impl Climb for Dag {
@@ -71,10 +84,11 @@ impl Dag {
     pub(crate) fn new(members: usize) -> Self {
         Self {
             nodes: Arena::new(),
-            votes: VecDeque::new(),
-            ids: BTreeMap::new(),
-            threads: vec![BTreeMap::new(); members],
+            briefs: VecDeque::new(),
+            ids: BTreeSet::new(),
+            threads: Threads::new(members),
             forked: Vec::new(),
+            is_forked: vec![false; members],
             whole: 0,
         }
     }
@@ -93,23 +107,66 @@ impl Dag {
     }
 
     pub(crate) fn index_of(&self, id: &MessageId) -> Option<u32> {
-        self.ids.get(id).copied()
+        let head = head_of(id);
+        let alike = self.ids.range((head, NOTHING)..=(head, FAULTY)).map(|entry| entry.1);
+        alike.into_iter().find(|at| self.nodes.get(*at).is_some_and(|node| node.id == *id))
     }
 
-    pub(crate) fn cell(&self, member: Member, seq: u64) -> Option<&Cell> {
-        self.threads.get(usize::from(member.0))?.get(&seq)
+    /// The messages held at a member's `seq`, oldest first: several only after equivocation.
+    pub(crate) fn at(&self, member: Member, seq: u64) -> &[u32] {
+        self.threads.at(member.index(), seq)
     }
 
     pub(crate) fn is_forked(&self, member: Member) -> bool {
-        self.forked.contains(&member.0)
+        self.is_forked.get(member.index()) == Some(&true)
+    }
+
+    /// Members whose held messages branch.
+    pub(crate) fn forked(&self) -> impl Iterator<Item = Member> + '_ {
+        self.forked.iter().copied().map(Member)
+    }
+
+    fn brief(&self, index: u32) -> Option<Brief> {
+        match index.checked_sub(self.nodes.first()) {
+            Some(place) => self.briefs.get(place as usize).copied(),
+            None => self.nodes.get(index).map(|node| Brief { vote: node.vote, top: NOTHING, next: node.next }),
+        }
     }
 
     /// The value a message votes for; `NOTHING` when it left memory.
     pub(crate) fn vote(&self, index: u32) -> u32 {
-        match index.checked_sub(self.nodes.first()) {
-            Some(place) => self.votes.get(place as usize).copied().unwrap_or(NOTHING),
-            None => self.nodes.get(index).map_or(NOTHING, |node| node.vote),
+        self.brief(index).map_or(NOTHING, |brief| brief.vote)
+    }
+
+    /// The greatest index that the justification of a message held whole contains, faulty marks aside.
+    pub(crate) fn top(&self, index: u32) -> u32 {
+        self.brief(index).map_or(NOTHING, |brief| brief.top)
+    }
+
+    /// Below which index nothing of a member follows after this observation of it.
+    pub(crate) fn next_after(&self, member: Member, seen: u32) -> Option<u32> {
+        let next = match seen {
+            NOTHING => self.threads.front(member.index())?,
+            at => self.brief(at)?.next,
+        };
+        (next != NOTHING).then_some(next)
+    }
+
+    /// [`cites_digest`](crate::cites_digest) of a row.
+    pub(crate) fn digest(&self, row: &[u32]) -> [u8; 32] {
+        let mut bytes = Vec::with_capacity(CITES_TAG.len() + row.len() * 33);
+        bytes.extend_from_slice(&CITES_TAG);
+        for index in row {
+            match (*index, self.nodes.get(*index)) {
+                (FAULTY, _) => bytes.push(2),
+                (_, Some(node)) => {
+                    bytes.push(1);
+                    bytes.extend_from_slice(&node.id.0);
+                }
+                (_, None) => bytes.push(0),
+            }
         }
+        Sha256::digest(&bytes).into()
     }
 
     /// (vote, weight) of every honest latest message in a row that weighs something.
@@ -138,7 +195,8 @@ impl Dag {
             None => (0, 1, new.proposes, index),
         };
         let mut row = new.row;
-        row[usize::from(new.sender.0)] = index;
+        let top = row.iter().map(|seen| if *seen == FAULTY { NOTHING } else { *seen }).max().unwrap_or(NOTHING);
+        row[new.sender.index()] = index;
         let jump = if new.prev == NOTHING { index } else { self.jump_below(new.prev) };
         self.nodes.push(Node {
             id: new.id,
@@ -150,20 +208,36 @@ impl Dag {
             run,
             base: new.base,
             vote: new.vote,
+            next: NOTHING,
             in_slot,
             block_in_slot,
             row: Some(row),
         });
-        self.votes.push_back(new.vote);
-        self.ids.insert(new.id, index);
-        let cell = self.threads[usize::from(new.sender.0)].entry(seq).or_default();
-        cell.ids.push(new.id);
-        cell.at.push(index);
-        if cell.at.len() > 1 && !self.forked.contains(&new.sender.0) {
+        self.push_brief(Brief { vote: new.vote, top, next: NOTHING });
+        self.follow(new.prev, index);
+        self.ids.insert((head_of(&new.id), index));
+        if self.threads.add(new.sender.index(), seq, index) && !self.is_forked(new.sender) {
+            self.is_forked[new.sender.index()] = true;
             self.forked.push(new.sender.0);
         }
         self.whole += 1;
         index
+    }
+
+    fn push_brief(&mut self, brief: Brief) {
+        crate::arena::make_room(&mut self.briefs);
+        self.briefs.push_back(brief);
+    }
+
+    /// `index` is the newest message after `prev`.
+    fn follow(&mut self, prev: u32, index: u32) {
+        let place = prev.checked_sub(self.nodes.first()).map(|place| place as usize);
+        if let Some(brief) = place.and_then(|place| self.briefs.get_mut(place)).filter(|brief| brief.next == NOTHING) {
+            brief.next = index;
+        }
+        if let Some(node) = self.nodes.get_mut(prev).filter(|node| node.next == NOTHING) {
+            node.next = index;
+        }
     }
 
     /// Whether observation `earlier` of `member` is contained in `later`.
@@ -271,21 +345,14 @@ impl Dag {
             }
         }
         self.nodes.compact(|node| node.row.is_none());
-        while self.votes.len() > (self.nodes.next() - self.nodes.first()) as usize {
-            self.votes.pop_front();
+        while self.briefs.len() > (self.nodes.next() - self.nodes.first()) as usize {
+            self.briefs.pop_front();
         }
     }
 
     fn forget(&mut self, index: u32) {
         let Some(node) = self.nodes.remove(index) else { return };
-        self.ids.remove(&node.id);
-        let thread = &mut self.threads[usize::from(node.sender.0)];
-        if let Some(cell) = thread.get_mut(&node.seq) {
-            cell.ids.retain(|id| *id != node.id);
-            cell.at.retain(|at| *at != index);
-            if cell.at.is_empty() {
-                thread.remove(&node.seq);
-            }
-        }
+        self.ids.remove(&(head_of(&node.id), index));
+        self.threads.remove(node.sender.index(), node.seq, index);
     }
 }

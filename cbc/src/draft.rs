@@ -4,7 +4,7 @@ use crate::arena::{FAULTY, NOTHING};
 use crate::engine::Engine;
 use crate::forkchoice::Protocol;
 use crate::ids::{Member, MessageId, Slot};
-use crate::message::{Cite, cites_digest};
+use crate::message::Cite;
 use crate::row::Row;
 
 /// What the own next message will carry.
@@ -38,27 +38,15 @@ impl<P: Protocol> Engine<P> {
     #[must_use]
     pub fn draft(&self, slot: Slot, base: P::Base, row: &Row) -> Draft<P> {
         let me = self.me.expect("only an engine with a seat drafts");
-        let place = usize::from(me.0);
         let tip = self.tip(me);
         let previous = self.dag.node(tip);
-        let nothing = vec![NOTHING; self.committee.len()];
-        let old = self.dag.row(tip).unwrap_or(&nothing);
-        let merged = self.merge(&[row, &Row(old.into())]);
+        let merged = match self.dag.row(tip) {
+            Some(own) => self.merge(&[row, &Row(own.into())]),
+            None => self.merge(&[row]),
+        };
         let mut row = merged.0.to_vec();
-        row[place] = tip;
-        let mut advances = Vec::new();
-        for (member, (new, old)) in self.committee.members().zip(row.iter().zip(old)) {
-            let changed = new != old || (member == me && previous.is_some());
-            match *new {
-                NOTHING => {}
-                FAULTY if changed => advances.push((member, Cite::Faulty)),
-                at if changed => {
-                    let node = self.dag.node(at).expect("merge() keeps only held messages");
-                    advances.push((member, Cite::Seq(node.seq)));
-                }
-                _ => {}
-            }
-        }
+        row[me.index()] = tip;
+        let advances = self.advances(me, &row, self.before(tip, self.floor(&base)));
         Draft {
             sender: me,
             seq: previous.map_or(0, |node| node.seq + 1),
@@ -66,9 +54,29 @@ impl<P: Protocol> Engine<P> {
             base,
             previous: previous.map(|node| node.id),
             advances,
-            cites: cites_digest(&self.named_row(&row)),
+            cites: self.dag.digest(&row),
             value: self.named(self.estimate_of(&base, &row)),
             row: Row(row.into()),
         }
+    }
+
+    /// What a row adds to an older one, by member.
+    fn advances(&self, sender: Member, row: &[u32], old: Option<&[u32]>) -> Vec<(Member, Cite)> {
+        let seq = |at: u32| self.dag.node(at).map(|node| node.seq);
+        let mut advances = Vec::new();
+        for (member, new) in self.committee.members().zip(row) {
+            let old = old.map_or(NOTHING, |old| old[member.index()]);
+            if member == sender || *new == old {
+                continue;
+            }
+            advances.push(match (*new, seq(old)) {
+                (FAULTY, _) => (member, Cite::Faulty),
+                (at, old) => {
+                    let now = seq(at).expect("merge() keeps only held messages");
+                    (member, Cite::Ahead(old.map_or(now + 1, |old| now - old)))
+                }
+            });
+        }
+        advances
     }
 }

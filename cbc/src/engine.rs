@@ -121,9 +121,9 @@ impl<P: Protocol> Engine<P> {
             self.proposals.entry(message.slot).or_insert(index);
         }
         let mut events = vec![Event::Inserted(message.id)];
-        let cell = self.dag.cell(message.sender, message.seq).expect("push() filled the cell");
-        let twin = (cell.ids.len() > 1).then(|| cell.ids[0]);
-        if let Some(first) = twin {
+        let held = self.dag.at(message.sender, message.seq);
+        let twin = held.first().filter(|first| **first != index).and_then(|first| self.dag.node(*first));
+        if let Some(first) = twin.map(|node| node.id) {
             self.convict(message.sender, first, message.id, &mut events);
         } else if self.view[place] != FAULTY {
             let weight = self.committee.weight(message.sender);
@@ -311,7 +311,7 @@ impl<P: Protocol> Engine<P> {
     #[must_use]
     pub fn said_in_slot(&self, member: Member, slot: Slot) -> u32 {
         let tip = self.dag.node(self.tip(member));
-        tip.filter(|node| node.slot == slot).map_or(0, |node| node.in_slot)
+        tip.filter(|node| node.slot == slot).map_or(0, |node| node.in_slot.into())
     }
 
     pub(crate) fn tip(&self, member: Member) -> u32 {
@@ -320,8 +320,8 @@ impl<P: Protocol> Engine<P> {
 
     /// Ids held at one member and `seq`; several only after equivocation.
     #[must_use]
-    pub fn by_seq(&self, member: Member, seq: u64) -> &[MessageId] {
-        self.dag.cell(member, seq).map_or(&[], |cell| &cell.ids)
+    pub fn by_seq(&self, member: Member, seq: u64) -> Vec<MessageId> {
+        self.dag.at(member, seq).iter().filter_map(|at| Some(self.dag.node(*at)?.id)).collect()
     }
 
     /// Sender, `seq` and slot of a held message.
@@ -385,6 +385,10 @@ impl<P: Protocol> Engine<P> {
     /// All members with evidence against them, with the two ids.
     pub fn faulty(&self) -> impl Iterator<Item = (Member, MessageId, MessageId)> + '_ {
         self.evidence.iter().map(|(member, (first, second))| (*member, *first, *second))
+    }
+
+    pub(crate) fn faulty_members(&self) -> impl Iterator<Item = Member> + '_ {
+        self.evidence.keys().copied()
     }
 
     /// The own view.

@@ -86,6 +86,7 @@ mod pending;
 mod row;
 mod speak;
 mod tally;
+mod threads;
 mod validity;
 mod watch;
 

@@ -8,8 +8,9 @@ use sha2::{Digest, Sha256};
 /// What an advance says about one member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Cite {
-    /// Its latest message seen now has this `seq`.
-    Seq(u64),
+    /// Its latest message seen now is this many further along its thread, 1 at least. From nothing seen, its message 0
+    /// is 1 ahead.
+    Ahead(u64),
     /// It equivocated; evidence is held.
     Faulty,
 }
@@ -38,8 +39,9 @@ pub struct Message<P: Protocol> {
     pub slot: Slot,
     /// The newest certified candidate its sender knew.
     pub base: P::Base,
-    /// What changed against the sender's previous message (that one included when `seq` > 0),
-    /// sorted by member, without duplicates.
+    /// What the justification adds to the closure of the sender's previous message, or to nothing when that one is
+    /// older than the base. Sorted by member, without duplicates and without the sender: its previous message is
+    /// always cited.
     pub advances: Vec<(Member, Cite)>,
     /// [`cites_digest`] of the full justification.
     pub cites: [u8; 32],

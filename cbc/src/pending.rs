@@ -45,6 +45,9 @@ pub enum Missing<P: Protocol> {
     Slot(Slot),
     /// A block the application wants first.
     Block(BlockId),
+    /// This certified base and what was said above it: it lies below the pruning line and has left memory. Whoever
+    /// holds the past on disk judges the message in an engine that holds it all.
+    Past(P::Base),
 }
 
 impl<P: Protocol> Missing<P> {
@@ -59,6 +62,7 @@ impl<P: Protocol> Missing<P> {
             Self::Certificate(base) => (4, 0, 0, none, Some(*base)),
             Self::Slot(slot) => (5, slot.0, 0, none, None),
             Self::Block(id) => (6, 0, 0, id.0, None),
+            Self::Past(base) => (7, 0, 0, none, Some(*base)),
         }
     }
 }
@@ -154,8 +158,28 @@ impl<P: Protocol> Pending<P> {
         self.wake(&Missing::Id(id));
     }
 
+    /// Wakes those that wait for the evidence, and what the member itself said: it may follow another message than
+    /// the one it was judged after.
     pub(crate) fn convicted(&mut self, member: Member) {
         self.wake(&Missing::Evidence(member));
+        let own: Vec<MessageId> = self.shares[member.index()].keys().map(|(_, id)| *id).collect();
+        own.iter().for_each(|id| self.rouse(id));
+    }
+
+    /// Makes one message ready, whatever it misses.
+    fn rouse(&mut self, id: &MessageId) {
+        let Some(missing) = self.parked.get_mut(id).and_then(|parked| parked.missing.take()) else { return };
+        self.stop_waiting(id, &missing);
+        self.ready.push(*id);
+    }
+
+    fn stop_waiting(&mut self, id: &MessageId, missing: &Missing<P>) {
+        if let Some(ids) = self.waiting.get_mut(missing) {
+            ids.retain(|other| other != id);
+            if ids.is_empty() {
+                self.waiting.remove(missing);
+            }
+        }
     }
 
     pub(crate) fn certified(&mut self, base: P::Base) {
@@ -174,13 +198,8 @@ impl<P: Protocol> Pending<P> {
     fn take(&mut self, id: &MessageId) -> Option<Message<P>> {
         let Parked { message, missing } = self.parked.remove(id)?;
         self.shares[usize::from(message.sender.0)].remove(&(message.seq, *id));
-        if let Some(missing) = missing
-            && let Some(ids) = self.waiting.get_mut(&missing)
-        {
-            ids.retain(|other| other != id);
-            if ids.is_empty() {
-                self.waiting.remove(&missing);
-            }
+        if let Some(missing) = missing {
+            self.stop_waiting(id, &missing);
         }
         Some(message)
     }
@@ -240,7 +259,7 @@ impl<P: Protocol> Engine<P> {
         self.pending.wake(&Missing::Block(block));
     }
 
-    /// A peer's answer to [`Missing::FullCites`]: kept when the message is parked and the digest
+    /// A peer's answer to [`Missing::FullCites`], or to an own question about a message that waits for long: kept when the message is parked and the digest
     /// agrees, and used by the next [`Engine::check`]. Answers whether it was kept.
     pub fn supply_cites(&mut self, id: &MessageId, cites: Vec<Observation>) -> bool {
         let Some(parked) = self.pending.parked.get(id) else { return false };
@@ -250,7 +269,7 @@ impl<P: Protocol> Engine<P> {
         }
         let sender = parked.message.sender;
         self.pending.cites.insert(sender, (*id, cites));
-        self.pending.wake(&Missing::FullCites(*id));
+        self.pending.rouse(id);
         true
     }
 

@@ -1,6 +1,7 @@
 //! Validity: whether a message may enter the DAG (DESIGN D3.2), as typed verdicts.
 
 use crate::arena::{FAULTY, NOTHING};
+use crate::dag::Dag;
 use crate::engine::Engine;
 use crate::forkchoice::{Claim, InvalidEstimate, Protocol, Standing, Value};
 use crate::ids::{Member, MessageId, Slot};
@@ -26,7 +27,13 @@ pub enum Invalid {
     /// Advances are not sorted by member without duplicates.
     #[error("advances are not strictly sorted")]
     AdvancesUnsorted,
-    /// The own previous message is not cited, or is at `seq` 0.
+    /// An advance of no step.
+    #[error("the advance of member {member} is none")]
+    NoAdvance {
+        /// About whom.
+        member: Member,
+    },
+    /// The sender lists itself, or a full list cites another message of it than the one before.
     #[error("the sender's previous message is not cited as it must be")]
     OwnPrevious,
     /// A full list says something else than the advances.
@@ -35,9 +42,6 @@ pub enum Invalid {
         /// About whom.
         member: Member,
     },
-    /// The base lies below the pruning line.
-    #[error("the base lies below the pruning line")]
-    BelowPruningLine,
     /// The slot is before the base's.
     #[error("the message is older than its base")]
     BeforeBase,
@@ -166,7 +170,7 @@ impl<P: Protocol> Engine<P> {
         }
         let base = match self.protocol.standing(&message.base) {
             Standing::Certified(base) => base,
-            Standing::Pruned => return Err(Invalid::BelowPruningLine.into()),
+            Standing::Pruned => return Err(Stop::Waiting(Missing::Past(message.base))),
             Standing::Uncertified => return Err(Stop::Waiting(Missing::Certificate(message.base))),
         };
         let floor = self.protocol.slot_of(base);
@@ -175,7 +179,7 @@ impl<P: Protocol> Engine<P> {
         }
         let (row, prev) = match cites {
             Some(cites) => self.resolve_full(message, cites, floor)?,
-            None => self.resolve_advances(message)?,
+            None => self.resolve_advances(message, floor)?,
         };
         self.check_faults(message, &row)?;
         self.check_rate(message, prev)?;
@@ -203,62 +207,90 @@ impl<P: Protocol> Engine<P> {
         {
             return Err(Invalid::UnknownCited { member: *member });
         }
-        let own = message.advances.iter().find(|(member, _)| *member == message.sender);
-        let wanted = message.seq.checked_sub(1).map(Cite::Seq);
-        if own.map(|(_, cite)| *cite) != wanted {
-            return Err(Invalid::OwnPrevious);
+        for (member, cite) in &message.advances {
+            if *member == message.sender {
+                return Err(Invalid::OwnPrevious);
+            }
+            if *cite == Cite::Ahead(0) {
+                return Err(Invalid::NoAdvance { member: *member });
+            }
         }
         Ok(())
     }
 
+    /// First slot above a base; that of the newest one for a base that is not certified here.
+    pub(crate) fn floor(&self, base: &P::Base) -> Slot {
+        let newest = || self.protocol.standing(&self.protocol.newest_base());
+        match (self.protocol.standing(base), newest()) {
+            (Standing::Certified(at), _) | (_, Standing::Certified(at)) => self.protocol.slot_of(at),
+            _ => Slot(0),
+        }
+    }
+
+    /// What advances add to: the closure of the sender's previous message, unless that is older than the base. A base
+    /// is never below the pruning line, so that whoever judges has this closure or nobody asks for it.
+    pub(crate) fn before(&self, prev: u32, floor: Slot) -> Option<&[u32]> {
+        self.dag.node(prev).filter(|node| node.slot >= floor).and_then(|node| node.row.as_deref())
+    }
+
     /// Resolves the justification from the advances; the digest decides whether that is right.
-    fn resolve_advances(&self, message: &Message<P>) -> Result<(Vec<u32>, u32), Stop<P>> {
+    fn resolve_advances(&self, message: &Message<P>, floor: Slot) -> Result<(Vec<u32>, u32), Stop<P>> {
         let nothing = [NOTHING];
         let previous: &[u32] = match message.seq.checked_sub(1) {
             None => &nothing,
             Some(seq) => {
-                let cell = self.dag.cell(message.sender, seq);
-                let missing = Missing::Message { member: message.sender, seq };
-                &cell.ok_or(Stop::Waiting(missing))?.at
+                let held = self.dag.at(message.sender, seq);
+                if held.is_empty() {
+                    return Err(Stop::Waiting(Missing::Message { member: message.sender, seq }));
+                }
+                held
             }
         };
-        for (member, cite) in &message.advances {
-            if let Cite::Seq(seq) = cite
-                && self.dag.cell(*member, *seq).is_none()
-            {
-                return Err(Stop::Waiting(Missing::Message { member: *member, seq: *seq }));
+        let mut missing = Missing::FullCites(message.id);
+        for prev in previous {
+            match self.apply(message, *prev, floor) {
+                Ok(Some(row)) => return Ok((row, *prev)),
+                Ok(None) => {}
+                // Steps after an equivocator's other message lead nowhere: only the whole list tells.
+                Err(_) if self.is_faulty(message.sender) => {}
+                Err(wanted) => missing = wanted,
             }
         }
-        previous
-            .iter()
-            .find_map(|prev| Some((self.apply(message, *prev)?, *prev)))
-            .ok_or(Stop::Waiting(Missing::FullCites(message.id)))
+        Err(Stop::Waiting(missing))
     }
 
     /// The justification that the advances describe after this previous message, if the digest agrees.
-    fn apply(&self, message: &Message<P>, prev: u32) -> Option<Vec<u32>> {
-        let old = match prev {
-            NOTHING => vec![NOTHING; self.committee.len()],
-            _ => self.dag.row(prev)?.to_vec(),
-        };
-        let mut row = old;
+    fn apply(&self, message: &Message<P>, prev: u32, floor: Slot) -> Result<Option<Vec<u32>>, Missing<P>> {
+        let mut row = self.before(prev, floor).map_or_else(|| vec![NOTHING; self.committee.len()], <[u32]>::to_vec);
+        row[place(message.sender)] = prev;
         for (member, cite) in &message.advances {
-            let place = &mut row[usize::from(member.0)];
-            *place = match cite {
+            let old = row[place(*member)];
+            row[place(*member)] = match cite {
                 Cite::Faulty => FAULTY,
-                Cite::Seq(_) if *member == message.sender => prev,
-                Cite::Seq(seq) => {
-                    let found = &self.dag.cell(*member, *seq)?.at;
-                    let mut later = found.iter().filter(|at| self.dag.contained(*member, *place, **at));
-                    match (found.as_slice(), later.next(), later.next()) {
-                        ([only], _, _) => *only,
-                        (_, Some(only), None) => *only,
-                        _ => return None,
+                Cite::Ahead(steps) => {
+                    let Some(seq) = self.stepped(old, *steps) else { return Ok(None) };
+                    let held = self.dag.at(*member, seq);
+                    if held.is_empty() {
+                        return Err(Missing::Message { member: *member, seq });
+                    }
+                    let mut later = held.iter().filter(|at| self.dag.contained(*member, old, **at));
+                    match (later.next(), later.next()) {
+                        (Some(only), None) => *only,
+                        _ => return Ok(None),
                     }
                 }
             };
         }
-        (cites_digest(&self.named_row(&row)) == message.cites).then_some(row)
+        Ok((self.dag.digest(&row) == message.cites).then_some(row))
+    }
+
+    /// The `seq` this many steps after an observation.
+    fn stepped(&self, old: u32, steps: u64) -> Option<u64> {
+        match old {
+            NOTHING => steps.checked_sub(1),
+            FAULTY => None,
+            at => self.dag.node(at)?.seq.checked_add(steps),
+        }
     }
 
     /// Resolves a full list whose digest agrees, and compares it with the advances.
@@ -291,14 +323,17 @@ impl<P: Protocol> Engine<P> {
         if previous.map(|node| node.seq) != message.seq.checked_sub(1) || prev == FAULTY {
             return Err(Invalid::OwnPrevious.into());
         }
-        let old = previous.filter(|node| node.slot >= floor).and_then(|node| node.row.as_deref());
+        let before = self.before(prev, floor);
         let mut advances = message.advances.iter().peekable();
         for (member, at) in self.committee.members().zip(&row) {
+            let old = before.map_or(NOTHING, |before| before[place(member)]);
             let agrees = match advances.next_if(|(cited, _)| *cited == member) {
                 Some((_, Cite::Faulty)) => *at == FAULTY,
-                Some((_, Cite::Seq(seq))) => self.dag.node(*at).is_some_and(|node| node.seq == *seq),
-                None if message.seq == 0 => *at == NOTHING,
-                None => old.is_none_or(|old| old[usize::from(member.0)] == *at),
+                Some((_, Cite::Ahead(steps))) => {
+                    let seq = self.dag.node(*at).map(|node| node.seq);
+                    seq.is_some() && seq == self.stepped(old, *steps)
+                }
+                None => *at == old || member == message.sender,
             };
             if !agrees {
                 return Err(Invalid::AdvancesDisagree { member }.into());
@@ -323,7 +358,7 @@ impl<P: Protocol> Engine<P> {
             return Ok(());
         };
         let limit = self.committee.messages_per_slot();
-        if previous.in_slot >= limit {
+        if u32::from(previous.in_slot) >= limit {
             return Err(Invalid::TooManyInSlot { limit });
         }
         if previous.block_in_slot && P::proposes(&message.estimate) {
@@ -337,8 +372,7 @@ impl<P: Protocol> Engine<P> {
     /// Only what changed against the previous message is looked at: the rest was checked with it.
     fn check_closure(&self, message: &Message<P>, row: &[u32], prev: u32, base: Value) -> Result<(), Invalid> {
         let floor = self.protocol.slot_of(base);
-        let previous = self.dag.node(prev);
-        let old = previous.filter(|node| node.slot >= floor).and_then(|node| node.row.as_deref());
+        let old = self.before(prev, floor);
         if let Some(member) = old.and_then(|old| self.dag.first_uncontained(old, row)) {
             let (before, after) = (old.map_or(NOTHING, |old| old[place(member)]), row[place(member)]);
             let incomparable = self.dag.incomparable(member, before, after);
@@ -348,6 +382,7 @@ impl<P: Protocol> Engine<P> {
                 Invalid::Regresses { member }
             });
         }
+        let open = OpenEnds::of(self, row);
         for (member, at) in self.committee.members().zip(row) {
             let unchanged = member != message.sender && old.is_some_and(|old| old[place(member)] == *at);
             let Some(node) = self.dag.node(*at).filter(|_| !unchanged) else { continue };
@@ -362,7 +397,7 @@ impl<P: Protocol> Engine<P> {
                 return Err(Invalid::BaseBehindCited { member });
             }
             let Some(seen) = node.row.as_deref() else { continue };
-            let Some(open) = self.dag.first_uncontained(seen, row) else { continue };
+            let Some(open) = open.first_uncontained(&self.dag, (seen, self.dag.top(*at)), row) else { continue };
             let (theirs, ours) = (seen[place(open)], row[place(open)]);
             return Err(if theirs == FAULTY || self.dag.incomparable(open, theirs, ours) {
                 Invalid::UnmarkedEquivocator { member: open }
@@ -386,6 +421,41 @@ impl<P: Protocol> Engine<P> {
             return Err(Invalid::ClosureTooLarge { limit });
         }
         Ok(())
+    }
+}
+
+/// Where a row ends: what it does not contain begins there, member by member.
+///
+/// Of a member with a single thread, whatever was inserted before the first message that the row lacks is contained.
+/// So a cited message that has seen nothing inserted later needs no comparison of its whole row.
+struct OpenEnds {
+    /// First message that the row lacks, and whose it is; ascending.
+    ends: Vec<(u32, Member)>,
+    /// Members with branches or evidence against them that the row does not mark.
+    special: Vec<Member>,
+}
+
+impl OpenEnds {
+    fn of<P: Protocol>(engine: &Engine<P>, row: &[u32]) -> Self {
+        let unmarked = |member: &Member| row[place(*member)] != FAULTY;
+        let branched = engine.dag.forked().chain(engine.faulty_members());
+        let mut special: Vec<Member> = branched.filter(unmarked).collect();
+        special.sort_unstable();
+        special.dedup();
+        let ends = engine.committee.members().zip(row).filter(|(_, seen)| **seen != FAULTY);
+        let mut ends: Vec<(u32, Member)> =
+            ends.filter_map(|(member, seen)| Some((engine.dag.next_after(member, *seen)?, member))).collect();
+        ends.sort_unstable();
+        Self { ends, special }
+    }
+
+    /// The first member of whom a closure with this greatest index holds more than the row.
+    fn first_uncontained(&self, dag: &Dag, (seen, top): (&[u32], u32), row: &[u32]) -> Option<Member> {
+        let beyond = self.ends.iter().take_while(|(end, _)| *end <= top).map(|(_, member)| *member);
+        let lacking = beyond.filter(|member| seen[place(*member)] > row[place(*member)]).min();
+        let differs = |member: &Member| !dag.contained(*member, seen[place(*member)], row[place(*member)]);
+        let special = self.special.iter().copied().find(differs);
+        lacking.into_iter().chain(special).min()
     }
 }
 

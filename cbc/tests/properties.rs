@@ -178,7 +178,7 @@ proptest! {
                 1 => message.seq = if number % 5 == 0 { number } else { small },
                 2 => message.slot = Slot(if number % 5 == 0 { number } else { small }),
                 3 => message.base = other.estimate.block(),
-                4 => message.advances.push((Member(member), Cite::Seq(number))),
+                4 => message.advances.push((Member(member), Cite::Ahead(number))),
                 5 => message.advances.insert(0, (Member(member % 5), Cite::Faulty)),
                 6 => message.advances.clone_from(&other.advances),
                 7 => message.cites = other.cites,

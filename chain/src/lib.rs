@@ -1,6 +1,7 @@
 //! The vocabulary of every Kakera chain, the contracts between layers, and the replica that runs a chain.
 
 pub mod address;
+pub mod advances;
 pub mod application;
 pub mod block;
 pub mod certificate;

@@ -1,13 +1,14 @@
 //! Consensus messages as they are signed, sent and stored.
 
 use crate::{
+    advances::Advances,
     certificate::Seats,
     hash::{Hash, NetworkId, Tag, identity},
     keys::{InvalidSignature, SecretKey, Signature, Verified},
     units::{ChainId, Epoch},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
-use kakera_cbc::{BlockEstimate, BlockId, Blocks, Cite, Member, Message, MessageId, NewBlock, Slot};
+use kakera_cbc::{BlockEstimate, BlockId, Blocks, Member, Message, MessageId, NewBlock, Slot};
 
 /// What a member says, unsigned: its identity is [`Tag::MESSAGE`]'s.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -26,9 +27,9 @@ pub struct Statement {
     pub slot: Slot,
     /// The newest certified block the sender knew.
     pub base: BlockId,
-    /// What the justification adds to that of the sender's previous message, ascending by member: the `seq` of the
-    /// latest message seen, or nothing for a member now marked faulty.
-    pub advances: Vec<(Member, Option<u64>)>,
+    /// What the justification adds to the closure of the sender's previous message, or to nothing when that one is
+    /// older than the base.
+    pub advances: Advances,
     /// Digest over all cited ids, see `kakera_cbc`.
     pub cites: [u8; 32],
     /// What it supports.
@@ -68,14 +69,13 @@ impl Statement {
 
     /// The consensus engine's form.
     pub fn to_message(&self, id: MessageId) -> Message<Blocks> {
-        let cite = |seq: Option<u64>| seq.map_or(Cite::Faulty, Cite::Seq);
         Message {
             id,
             sender: self.sender,
             seq: self.seq,
             slot: self.slot,
             base: self.base,
-            advances: self.advances.iter().map(|(member, seq)| (*member, cite(*seq))).collect(),
+            advances: self.advances.0.clone(),
             cites: self.cites,
             estimate: match self.estimate {
                 Estimate::Vote(block) => BlockEstimate::Vote(block),

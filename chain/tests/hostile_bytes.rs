@@ -1,8 +1,10 @@
 //! Bytes of strangers: whatever they are, decoding refuses them or gives what encodes back to them, and never panics.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use kakera_cbc::Cite;
 use kakera_chain::{
     BlockId, Member, MessageId, Slot,
+    advances::Advances,
     block::{Block, Figures, Header},
     certificate::{Certificate, Finality},
     codec::{self, InvalidBytes},
@@ -51,7 +53,7 @@ fn message() -> SignedMessage {
         seq: 4,
         slot: Slot(9),
         base: BlockId([2; 32]),
-        advances: vec![(Member(0), Some(8)), (Member(1), None), (Member(2), Some(3))],
+        advances: Advances(vec![(Member(0), Cite::Ahead(8)), (Member(1), Cite::Faulty), (Member(3), Cite::Ahead(1))]),
         cites: [5; 32],
         estimate: Estimate::Proposal { block: block().header.id(NETWORK), parent: BlockId([2; 32]), height: 7 },
     };

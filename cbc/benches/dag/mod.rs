@@ -112,9 +112,12 @@ impl Author {
         let engine = &self.engine;
         let seen: Vec<Option<u64>> = engine.committee().members().map(|member| engine.seen(row, member)).collect();
         let old = &self.seen[sender.index()];
-        let news = engine.committee().members().zip(seen.iter().zip(old));
-        let advances = news.filter(|(_, (new, old))| new != old);
-        let advances = advances.filter_map(|(member, (new, _))| Some((member, Cite::Seq((*new)?)))).collect();
+        let news = engine.committee().members().zip(seen.iter().zip(old)).filter(|(member, _)| *member != sender);
+        let ahead = |(member, (new, old)): (Member, (&Option<u64>, &Option<u64>))| {
+            let steps = old.map_or((*new)?.checked_add(1), |old| new.filter(|new| *new > old)?.checked_sub(old))?;
+            Some((member, Cite::Ahead(steps)))
+        };
+        let advances = news.filter_map(ahead).collect();
         let base = engine.base();
         let head = engine.fork_choice(base, row);
         let seq = seen[sender.index()].map_or(0, |previous| previous + 1);

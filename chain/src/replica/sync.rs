@@ -382,6 +382,6 @@ fn want_for(missing: &Missing<kakera_cbc::Blocks>) -> Option<Want> {
         Missing::FullCites(id) => Some(Want::Cites(*id)),
         Missing::Evidence(member) => Some(Want::Evidence(*member)),
         Missing::Certificate(block) => Some(Want::Certificate(*block)),
-        Missing::Slot(_) | Missing::Block(_) => None,
+        Missing::Slot(_) | Missing::Block(_) | Missing::Past(_) => None,
     }
 }

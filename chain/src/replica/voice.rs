@@ -2,6 +2,7 @@
 
 use super::{Effect, Replica, SignState, Totals, ledger::Held};
 use crate::{
+    advances::Advances,
     application::{Application, Context},
     block::{Block, Header},
     codec,
@@ -10,7 +11,7 @@ use crate::{
     peer::{Carried, PeerMessage, PeerStatus},
     units::{Height, SlotClock, Timestamp},
 };
-use kakera_cbc::{BlockId, Cite, Decision, Draft, Member, Missing, Slot, Verdict};
+use kakera_cbc::{BlockId, Decision, Draft, Member, Missing, Slot, Verdict};
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 /// Blocks above the last certified one past which leaders propose only empty ones, at the heartbeat.
@@ -292,10 +293,6 @@ impl<A: Application> Replica<A> {
         estimate: Estimate,
         block: Option<(Held<A::State>, Vec<u8>)>,
     ) -> bool {
-        let cite = |cite: &Cite| match cite {
-            Cite::Seq(seq) => Some(*seq),
-            Cite::Faulty => None,
-        };
         let statement = Statement {
             chain: self.era.chain,
             epoch: self.era.epoch,
@@ -304,7 +301,7 @@ impl<A: Application> Replica<A> {
             seq: draft.seq,
             slot: draft.slot,
             base: draft.base,
-            advances: draft.advances.iter().map(|(member, said)| (*member, cite(said))).collect(),
+            advances: Advances(draft.advances.clone()),
             cites: draft.cites,
             estimate,
         };

@@ -2,6 +2,7 @@
 
 use super::{bench::key, *};
 use crate::{
+    advances::Advances,
     certificate::{Finality, FinalitySignature},
     codec,
     hash::Hash,
@@ -31,7 +32,6 @@ impl Puppet {
     /// Its next vote, as valid as any, said in a slot.
     fn statement(&self, slot: u64) -> Statement {
         let draft = self.engine.draft(Slot(slot), self.engine.base(), &self.engine.view());
-        let cite = |cite: &Cite| if let Cite::Seq(seq) = cite { Some(*seq) } else { None };
         Statement {
             chain: self.era.chain,
             epoch: self.era.epoch,
@@ -40,7 +40,7 @@ impl Puppet {
             seq: draft.seq,
             slot: draft.slot,
             base: draft.base,
-            advances: draft.advances.iter().map(|(member, said)| (*member, cite(said))).collect(),
+            advances: Advances(draft.advances.clone()),
             cites: draft.cites,
             estimate: Estimate::Vote(draft.value),
         }
@@ -93,7 +93,8 @@ fn numbers_at_the_end_of_their_types_panic_nobody() {
     let puppet = Puppet::of(&mut bench, 3);
     let limits = |base: Statement| {
         let far = Statement { slot: Slot(u64::MAX), ..base.clone() };
-        let last = Statement { seq: u64::MAX, advances: vec![(Member(3), Some(u64::MAX - 1))], ..base.clone() };
+        let last =
+            Statement { seq: u64::MAX, advances: Advances(vec![(Member(2), Cite::Ahead(u64::MAX))]), ..base.clone() };
         let high = Estimate::Proposal { block: BlockId([7; 32]), parent: base.base, height: u64::MAX };
         [far, last, Statement { estimate: high, ..base }]
     };
@@ -223,7 +224,11 @@ fn a_flood_of_what_cannot_be_found_hides_nothing_honest() {
             let statement = match kind {
                 0 => Statement { cites: junk, ..base.clone() },
                 1 => Statement { base: BlockId(junk), ..base.clone() },
-                2 => Statement { advances: vec![(Member(3), Some(noise))], seq: noise + 1, ..base.clone() },
+                2 => Statement {
+                    advances: Advances(vec![(Member(2), Cite::Ahead(noise))]),
+                    seq: noise + 1,
+                    ..base.clone()
+                },
                 _ => Statement { slot: Slot(base.slot.0 + noise), ..base.clone() },
             };
             bench.hear(0, 3, carried(puppet.sign(statement)));
