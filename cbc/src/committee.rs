@@ -38,6 +38,8 @@ pub enum InvalidCommittee {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Committee {
     weights: Vec<u64>,
+    /// The same, when all of them together fit 32 bits.
+    small: Option<Vec<u32>>,
     total: u64,
     threshold: u64,
     levels: u32,
@@ -60,7 +62,9 @@ impl Committee {
         if total == 0 {
             return Err(InvalidCommittee::Weightless);
         }
-        let mut committee = Self { weights, total, threshold: (total - 1) / 3, levels: 0 };
+        let narrow = |weight: &u64| u32::try_from(*weight).ok();
+        let small = u32::try_from(total).ok().and_then(|_| weights.iter().map(narrow).collect());
+        let mut committee = Self { weights, small, total, threshold: (total - 1) / 3, levels: 0 };
         committee.levels = committee.needed_levels();
         Ok(committee)
     }
@@ -106,6 +110,10 @@ impl Committee {
     #[must_use]
     pub fn weights(&self) -> &[u64] {
         &self.weights
+    }
+
+    pub(crate) fn small_weights(&self) -> Option<&[u32]> {
+        self.small.as_deref()
     }
 
     /// The members in order.

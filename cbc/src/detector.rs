@@ -96,38 +96,87 @@ impl<'a> Support<'a> {
         self.dag.row(self.newest[member]).unwrap_or_default()
     }
 
-    /// Whether there is a (q,k)-summit.
-    pub(crate) fn is_summit(&self, quorum: u64, level: u32) -> bool {
-        let mut start = self.start.clone();
-        for k in 1..=level {
-            self.narrow(&mut start, quorum);
-            if self.weight_of(&start) < quorum {
-                return false;
-            }
-            if k < level {
-                start = self.raise(&start, quorum);
-            }
-        }
-        true
+    /// What each member's newest message has seen of level 0.
+    pub(crate) fn seen(&self) -> Vec<u64> {
+        self.seen_of(&self.start)
     }
 
-    /// Drops members whose newest message has not seen a quorum of the others left, until none is.
-    fn narrow(&self, start: &mut [u32], quorum: u64) {
+    fn seen_of(&self, start: &[u32]) -> Vec<u64> {
+        let seen = |i: usize| match start[i] {
+            NONE => 0,
+            _ => seen_weight(self.newest_row(i), start, self.committee),
+        };
+        (0..start.len()).map(seen).collect()
+    }
+
+    /// Whether there is a (q,k)-summit.
+    pub(crate) fn is_summit(&self, quorum: u64, level: u32) -> bool {
+        self.weight() >= quorum && self.summit(&self.seen(), quorum, level).is_ok()
+    }
+
+    /// Whether there is a (q,k)-summit, `seen` being what [`Support::seen`] says; if not, a quorum below q above which
+    /// there is none either.
+    pub(crate) fn summit(&self, seen: &[u64], quorum: u64, level: u32) -> Result<(), u64> {
         let weights = self.committee.weights();
-        let mut seen: Vec<u64> = (0..start.len())
-            .map(|i| if start[i] == NONE { 0 } else { seen_weight(self.newest_row(i), start, weights) })
-            .collect();
-        let below = |start: &[u32], seen: &[u64]| (0..start.len()).find(|i| start[*i] != NONE && seen[*i] < quorum);
-        let mut next = below(start, &seen);
-        while let Some(dropped) = next {
-            let from = std::mem::replace(&mut start[dropped], NONE);
+        let enough: u64 =
+            seen.iter().zip(weights).filter(|(seen, _)| **seen >= quorum).map(|(_, weight)| *weight).sum();
+        if enough < quorum {
+            return Err(self.largest_seen(seen));
+        }
+        let missed = Err(quorum - 1);
+        let mut start = self.start.clone();
+        let mut seen = seen.to_vec();
+        for k in 1..=level {
+            self.narrow(&mut start, seen, quorum);
+            if self.weight_of(&start) < quorum {
+                return missed;
+            }
+            if k == level {
+                break;
+            }
+            start = self.raise(&start, quorum);
+            seen = self.seen_of(&start);
+        }
+        Ok(())
+    }
+
+    /// The largest quorum such that members weighing as much have seen as much: no summit has a larger one.
+    fn largest_seen(&self, seen: &[u64]) -> u64 {
+        let mut members: Vec<(u64, u64)> = seen.iter().copied().zip(self.committee.weights().iter().copied()).collect();
+        members.sort_unstable_by(|a, b| b.cmp(a));
+        let mut sum = 0;
+        let best = members.into_iter().map(|(seen, weight)| {
+            sum += weight;
+            seen.min(sum)
+        });
+        best.max().unwrap_or(0)
+    }
+
+    /// Drops members whose newest message, which has seen so much, has not seen a quorum of the others left, until
+    /// none is.
+    fn narrow(&self, start: &mut [u32], mut seen: Vec<u64>, quorum: u64) {
+        let weights = self.committee.weights();
+        loop {
+            let below = |i: &usize| start[*i] != NONE && seen[*i] < quorum;
+            let dropped: Vec<usize> = (0..start.len()).filter(below).collect();
+            if dropped.is_empty() {
+                return;
+            }
+            let from: Vec<u32> = dropped.iter().map(|i| std::mem::replace(&mut start[*i], NONE)).collect();
+            // Looking up some of a row costs as much as going through all of one some 16 times as long.
+            if dropped.len() > start.len() / 16 {
+                seen = self.seen_of(start);
+                continue;
+            }
             for (i, seen) in seen.iter_mut().enumerate().filter(|(i, _)| start[*i] != NONE) {
-                let held = self.newest_row(i).get(dropped).copied().unwrap_or(NOTHING);
-                if held >= from && held != FAULTY {
-                    *seen -= weights[dropped];
+                let row = self.newest_row(i);
+                for (member, from) in dropped.iter().zip(&from) {
+                    let held = row.get(*member).copied().unwrap_or(NOTHING);
+                    if held >= *from && held != FAULTY {
+                        *seen -= weights[*member];
+                    }
                 }
             }
-            next = below(start, &seen);
         }
     }
 
@@ -135,8 +184,8 @@ impl<'a> Support<'a> {
     ///
     /// Levels nest, as in Highway's definition: a level-k message is a level-(k-1) message.
     fn raise(&self, start: &[u32], quorum: u64) -> Vec<u32> {
-        let weights = self.committee.weights();
-        let reaches = |index: u32| self.dag.row(index).is_some_and(|row| seen_weight(row, start, weights) >= quorum);
+        let reaches =
+            |index: u32| self.dag.row(index).is_some_and(|row| seen_weight(row, start, self.committee) >= quorum);
         (0..start.len())
             .map(|i| match start[i] {
                 NONE => NONE,
@@ -163,6 +212,21 @@ impl<'a> Support<'a> {
             }
         }
         Some(low)
+    }
+
+    /// Levels 1 to `cap` at a quorum: where each starts, and what that message has seen of the level below.
+    pub(crate) fn counted(&self, quorum: u64, cap: u32) -> Vec<(Vec<u32>, Vec<u64>)> {
+        let mut below = self.start.clone();
+        let mut levels = Vec::new();
+        for _ in 0..cap {
+            let possible = self.weight_of(&below) >= quorum;
+            let starts = if possible { self.raise(&below, quorum) } else { vec![NONE; below.len()] };
+            let seen = |at: &u32| self.dag.row(*at).map_or(0, |row| seen_weight(row, &below, self.committee));
+            let seen = starts.iter().map(seen).collect();
+            below.clone_from(&starts);
+            levels.push((starts, seen));
+        }
+        levels
     }
 
     /// Levels that messages have reached at a quorum, up to `cap`: where each level starts.
@@ -193,11 +257,6 @@ pub struct Levels {
 }
 
 impl Levels {
-    /// First messages by level, from 0, then by member.
-    pub(crate) fn into_starts(self) -> Vec<Vec<u32>> {
-        self.starts
-    }
-
     /// The level of the member's newest message; none when it does not agree.
     #[must_use]
     pub fn of(&self, member: Member) -> Option<u32> {

@@ -3,6 +3,7 @@
 use crate::arena::{FAULTY, NOTHING};
 use crate::committee::Committee;
 use crate::dag::{Dag, NewNode};
+use crate::detector::Support;
 use crate::forkchoice::{CertifyError, Protocol, Standing, Value};
 use crate::ids::{Member, MessageId, Slot};
 use crate::message::Observation;
@@ -62,7 +63,7 @@ pub struct Engine<P: Protocol> {
     /// First proposal held of each slot.
     proposals: BTreeMap<Slot, u32>,
     finalized: Value,
-    watch: Option<Watch>,
+    pub(crate) watch: Option<Watch>,
     pub(crate) line: Slot,
     era_start: Slot,
     pub(crate) prunings: u64,
@@ -132,9 +133,7 @@ impl<P: Protocol> Engine<P> {
             self.view[place] = index;
             if let Some(watch) = &mut self.watch {
                 let agrees = self.protocol.agrees(vote, watch.candidate);
-                if !watch.advance(&self.dag, &self.committee, (place, index), agrees) {
-                    self.watch = None;
-                }
+                watch.advance(&self.dag, &self.committee, (place, index), agrees);
             }
         }
         if self.dag.node(self.tips[place]).is_none_or(|tip| tip.seq < message.seq) {
@@ -168,7 +167,9 @@ impl<P: Protocol> Engine<P> {
             self.protocol.shift(Some(vote), None, self.committee.weight(member));
         }
         *latest = FAULTY;
-        self.watch = None;
+        if let Some(watch) = &mut self.watch {
+            watch.forget(&self.dag, &self.committee, member.index());
+        }
         self.pending.convicted(member);
     }
 
@@ -179,12 +180,16 @@ impl<P: Protocol> Engine<P> {
             events.push(Event::HeadChanged(self.named(head)));
         }
         while let Some(next) = self.protocol.toward(self.finalized, head) {
-            if self.watch.as_ref().is_none_or(|watch| watch.candidate != next) {
-                let agrees = |vote| self.protocol.agrees(vote, next);
-                self.watch = Some(Watch::new(&self.dag, &self.committee, next, &self.view, &agrees));
+            let agrees = |vote| self.protocol.agrees(vote, next);
+            let support = || Support::new(&self.dag, &self.committee, &self.view, &agrees);
+            let held = self.watch.take().filter(|watch| watch.candidate == next);
+            let mut watch = held.unwrap_or_else(|| Watch::new(&support(), &self.committee, next));
+            if watch.is_due(self.me.is_some()) {
+                watch.recount(&support());
             }
-            let watch = self.watch.as_ref().expect("set just above");
-            let Some(level) = watch.finality(&self.dag, &self.committee, &self.view) else { break };
+            let level = watch.finality(&self.dag, &self.committee, &self.view);
+            self.watch = Some(watch);
+            let Some(level) = level else { break };
             assert!(self.protocol.agrees(next, self.finalized), "finality only moves forward");
             self.finalized = next;
             self.watch = None;

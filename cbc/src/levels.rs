@@ -4,6 +4,8 @@ use crate::detector::{Levels, Support};
 use crate::engine::Engine;
 use crate::forkchoice::Protocol;
 use crate::row::Row;
+use crate::watch::Watch;
+use std::borrow::Cow;
 
 impl<P: Protocol> Engine<P> {
     /// Levels of everybody's newest messages in a view, for a candidate at a quorum, up to `cap`;
@@ -36,6 +38,19 @@ impl<P: Protocol> Engine<P> {
         let candidate = self.protocol.value(candidate)?;
         let agrees = |vote| self.protocol.agrees(vote, candidate);
         Some(Support::new(&self.dag, &self.committee, &row.0, &agrees))
+    }
+
+    /// The running levels of the own view for a held candidate, counted if there are none.
+    pub(crate) fn watched(&self, candidate: &P::Candidate) -> Option<Cow<'_, Watch>> {
+        let value = self.protocol.value(candidate)?;
+        if let Some(watch) = self.watch.as_ref().filter(|watch| watch.candidate == value && watch.is_exact()) {
+            return Some(Cow::Borrowed(watch));
+        }
+        let agrees = |vote| self.protocol.agrees(vote, value);
+        let support = Support::new(&self.dag, &self.committee, &self.view, &agrees);
+        let mut watch = Watch::new(&support, &self.committee, value);
+        watch.recount(&support);
+        Some(Cow::Owned(watch))
     }
 
     /// Unfinalized candidates that `supported` supports, lowest first, at most `bound` of them.

@@ -125,8 +125,7 @@ impl Speaker {
 
     /// Whether a next message reaches a higher level, and whether it is time for it.
     fn climb(&mut self, now_ms: u64, slot: Slot, engine: &Engine<Blocks>, me: Member, supported: BlockId) -> Decision {
-        let view = engine.view();
-        let climbs = climbs(slot, engine, me, &view, supported);
+        let climbs = climbs(slot, engine, me, supported);
         let Some(first) = climbs.first() else {
             self.reachable = None;
             return Decision::Silent;
@@ -142,7 +141,7 @@ impl Speaker {
         match ripe.or((now_ms >= deadline).then_some(first)) {
             Some(Climb { block, level, .. }) => {
                 let reason = Reason::Level { block: *block, level: *level };
-                Decision::Speak { row: view, reason }
+                Decision::Speak { row: engine.view(), reason }
             }
             None => Decision::WaitUntil(deadline),
         }
@@ -157,20 +156,22 @@ impl Speaker {
 
 /// All higher levels within reach: for each unfinalized block the latest own message supports, at
 /// each q_k, capped at k.
-fn climbs(slot: Slot, engine: &Engine<Blocks>, me: Member, view: &Row, supported: BlockId) -> Vec<Climb> {
+fn climbs(slot: Slot, engine: &Engine<Blocks>, me: Member, supported: BlockId) -> Vec<Climb> {
     let committee = engine.committee();
-    let heard: Vec<Member> = committee.members().filter(|member| is_heard(slot, engine, *member)).collect();
+    let least = committee.quorum(committee.levels()).unwrap_or(u64::MAX);
+    let mut heard: Option<Vec<Member>> = None;
     let mut climbs = Vec::new();
     for block in engine.unfinalized(&supported, BLOCKS_WATCHED) {
-        let Some(support) = engine.support(view, &block) else { continue };
-        for cap in 1..=committee.levels() {
-            let Some(quorum) = committee.quorum(cap) else { continue };
-            let levels = support.levels(quorum, cap);
-            let level = levels.next(me);
-            if levels.of(me).is_some_and(|own| level > own) {
-                let below = |member: &Member| levels.of(*member).is_some_and(|l| l + 1 >= level);
-                climbs.push(Climb { block, level, all_below: heard.iter().all(below) });
-            }
+        // Whoever supports a block supports those below: none of the higher ones weighs more.
+        if engine.protocol().weight(&block) < least {
+            break;
+        }
+        let Some(watch) = engine.watched(&block) else { continue };
+        for (ladder, level) in watch.next_levels(committee, me) {
+            let all = || committee.members().filter(|member| is_heard(slot, engine, *member)).collect();
+            let heard = heard.get_or_insert_with(all);
+            let all_below = heard.iter().all(|member| watch.has(*member, ladder, level - 1));
+            climbs.push(Climb { block, level, all_below });
         }
     }
     climbs

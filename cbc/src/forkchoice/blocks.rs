@@ -102,6 +102,12 @@ impl Blocks {
         Some(NewBlock { id: block.id, parent, height: block.height, slot: block.slot })
     }
 
+    /// Weight of the own view's latest messages that support the block; 0 when it is not held.
+    #[must_use]
+    pub fn weight(&self, id: &BlockId) -> u64 {
+        self.tree.index_of(id).map_or(0, |at| self.tree.index.weight(at))
+    }
+
     /// Whether the block is in the tree.
     #[must_use]
     pub fn contains(&self, id: &BlockId) -> bool {

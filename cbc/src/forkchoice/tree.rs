@@ -1,5 +1,6 @@
 //! The tree of blocks and LMD-GHOST as a pure function on it.
 
+use super::index::Index;
 use crate::arena::{Arena, Climb, Link, NOTHING};
 use crate::ids::{BlockId, Slot};
 use std::collections::BTreeMap;
@@ -13,9 +14,6 @@ pub(crate) struct Block {
     pub(crate) height: u64,
     pub(crate) slot: Slot,
     pub(crate) children: Vec<u32>,
-    /// Own-view weight of the subtree, and its heaviest child with weight (see `index`).
-    pub(crate) weight: u64,
-    pub(crate) best: u32,
 }
 
 /// Blocks by dense index; a child's index is above its parent's.
@@ -23,6 +21,8 @@ pub(crate) struct Block {
 pub(crate) struct Tree {
     blocks: Arena<Block>,
     ids: BTreeMap<BlockId, u32>,
+    /// Weights of the own view.
+    pub(crate) index: Index,
 }
 
 impl Climb for Tree {
@@ -35,7 +35,8 @@ impl Climb for Tree {
 impl Tree {
     /// A tree of one block, which has index 1.
     pub(crate) fn new(root: BlockId, height: u64, slot: Slot) -> Self {
-        let mut tree = Self { blocks: Arena::new(), ids: BTreeMap::new() };
+        let blocks = Arena::new();
+        let mut tree = Self { index: Index::new(blocks.next()), blocks, ids: BTreeMap::new() };
         tree.insert(root, NOTHING, height, slot);
         tree
     }
@@ -43,20 +44,19 @@ impl Tree {
     pub(crate) fn insert(&mut self, id: BlockId, parent: u32, height: u64, slot: Slot) -> u32 {
         let index = self.blocks.next();
         let jump = if parent == NOTHING { index } else { self.jump_below(parent) };
+        let mut sibling = None;
         if let Some(above) = self.blocks.get_mut(parent) {
+            sibling = above.children.first().copied();
             above.children.push(index);
         }
-        let block = Block { id, parent, jump, height, slot, children: Vec::new(), weight: 0, best: NOTHING };
+        self.index.push(index, parent, sibling);
+        let block = Block { id, parent, jump, height, slot, children: Vec::new() };
         self.ids.insert(id, index);
         self.blocks.push(block)
     }
 
     pub(crate) fn get(&self, index: u32) -> Option<&Block> {
         self.blocks.get(index)
-    }
-
-    pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut Block> {
-        self.blocks.get_mut(index)
     }
 
     pub(crate) fn index_of(&self, id: &BlockId) -> Option<u32> {
@@ -121,5 +121,6 @@ impl Tree {
             self.ids.remove(&id);
         }
         self.blocks.compact(|_| false);
+        self.index.forget_below(self.blocks.first());
     }
 }
