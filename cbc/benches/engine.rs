@@ -1,116 +1,147 @@
-//! What the engine costs: messages, fork choice, the speaking rule and the lab.
+//! What the engine costs: messages, memory, fork choice, the detector, the speaking rule and the lab.
+//!
+//! `--quick` as an argument leaves out the DAGs of 100,000 messages.
 
 mod dag;
 mod figures;
 
-use dag::{ROOT, Script, check, hash, insert, script};
+use dag::{Moment, Plan, ROOT, Script, hash};
 use figures::{Figures, timed};
 use kakera_cbc::{lab::Case, lab::replay, *};
-use std::time::Duration;
+use peak_alloc::PeakAlloc;
 
-/// Members and slots: some 10,000 messages each; 1,000 members: as many as are made in a few seconds.
-const SIZES: [(u16, u64); 3] = [(4, 1_250), (100, 50), (1_000, 4)];
+/// Counts what is allocated.
+#[global_allocator]
+static MEMORY: PeakAlloc = PeakAlloc;
 
 fn main() {
     let mut figures = Figures::new();
-    for (members, slots) in SIZES {
-        let (time, script) = timed(|| script(members, slots));
-        let size = format!("{members} members x {} messages", script.ids.len());
-        println!("{size}: made in {:.1} s", time.as_secs_f64());
-        messages(&mut figures, &size, &script);
-        choices(&mut figures, &size, &script);
-        decisions(&mut figures, &size, &script);
+    let sizes: &[(u16, u64)] = if figures.is_quick() {
+        &[(4, 1_250), (100, 50)]
+    } else {
+        &[(4, 1_250), (100, 50), (100, 500), (1_000, 5), (1_000, 50)]
+    };
+    for (members, slots) in sizes {
+        for equivocating in [false, true] {
+            // A tenth of four is nobody.
+            if *members > 10 || !equivocating {
+                engine(&mut figures, Plan { members: *members, slots: *slots, equivocating });
+            }
+        }
     }
-    own_view(&mut figures);
+    for members in [100, 1_000] {
+        for votes in [10_000, 100_000] {
+            own_view(&mut figures, members, votes);
+        }
+    }
     laboratory(&mut figures);
     figures.print();
 }
 
-/// Votes and confirmations in equal parts, into an engine that holds all before them.
-fn messages(figures: &mut Figures, size: &str, script: &Script) {
-    let parts = script.tail.len();
-    let both = || {
-        let mut engine = script.before_tail.clone();
-        timed(|| script.tail.iter().map(|message| insert(&mut engine, message).len()).sum::<usize>()).0
-    };
-    figures.passes(&format!("check + insert, {size}"), parts, both);
-    let insertion = || {
-        let mut engine = script.before_tail.clone();
-        let one = |message: &Message<Blocks>| {
-            let checked = check(&mut engine, message);
-            timed(|| engine.insert(checked)).0
-        };
-        script.tail.iter().map(one).sum::<Duration>()
-    };
-    figures.passes(&format!("insert (head, finality), {size}"), parts, insertion);
+fn engine(figures: &mut Figures, plan: Plan) {
+    let kind = if plan.equivocating { "a tenth equivocating" } else { "honest" };
+    let size = format!("{} members x {}, {kind}", plan.members, u64::from(plan.members) * plan.slots * 2);
+    let memory = || MEMORY.current_usage();
+    let mut look = |moment, script: &Script| decision(figures, &size, moment, script);
+    let (time, script) = timed(|| plan.make(&memory, &mut look));
+    println!("{size}: made in {:.1} s", time.as_secs_f64());
+    let [check, insert] = script.costs.means();
+    figures.add_time(&format!("check, {size}"), check);
+    figures.add_time(&format!("insert: DAG, own view and detector, {size}"), insert);
+    figures.add_time(&format!("insert, the longest, {size}"), script.costs.longest);
+    figures.add(&format!("memory a message, {size}"), format!("{} B", script.costs.bytes / script.costs.held));
+    choices(figures, &size, &script);
 }
 
-/// Of justifications from all over the DAG, from the era's root; and of the own view.
+/// Of justifications from all over the DAG, from the era's root; of the own view; and the detector from scratch.
 fn choices(figures: &mut Figures, size: &str, script: &Script) {
+    let engine = &script.engine;
     let spread = script.ids.iter().step_by(script.ids.len() / 64);
-    let rows: Vec<Row> = spread.filter_map(|id| script.engine.row_of(id)).collect();
+    let rows: Vec<Row> = spread.filter_map(|id| engine.row_of(id)).collect();
     let mut rows = rows.iter().cycle();
-    let any = || rows.next().map(|row| script.engine.fork_choice(ROOT, row));
-    figures.repeat(&format!("fork_choice of any justification, {size}"), any);
-    figures.repeat(&format!("head of the own view, {size}"), || script.engine.head());
+    let any = || rows.next().map(|row| engine.fork_choice(ROOT, row));
+    figures.repeat(&format!("fork choice of any justification, {size}"), any);
+    let (view, head) = (engine.view(), engine.head());
+    let quorum = engine.committee().quorum(1).expect("W tolerates the threshold");
+    assert!(engine.is_summit(&view, &head, quorum, 1), "the head is final");
+    figures.repeat(&format!("one level from scratch, {size}"), || engine.is_summit(&view, &head, quorum, 1));
 }
 
 /// The speaking rule at a new proposal, and when it looks for a higher level.
-fn decisions(figures: &mut Figures, size: &str, script: &Script) {
+fn decision(figures: &mut Figures, size: &str, moment: Moment, script: &Script) {
     let config = SpeakerConfig { slot_ms: 200, delay_ms: 40 };
     let now = script.slot.0 * config.slot_ms;
     let mut speaker = Speaker::new(config);
-    speaker.on_slot(&script.proposed, script.slot);
-    for (moment, engine) in [("at a proposal", &script.proposed), ("after the votes", &script.voted)] {
-        let decision = speaker.decide(now, script.slot, engine);
-        assert!(!matches!(decision, Decision::Silent), "{moment} there is something to say");
-        let name = format!("decide {moment}, {size}");
-        figures.repeat(&name, || speaker.decide(now, script.slot, engine));
-    }
+    let name = match moment {
+        Moment::Proposed => "at a proposal",
+        Moment::Voted => "after the votes",
+    };
+    let decision = speaker.decide(now, script.slot, &script.engine);
+    assert!(!matches!(decision, Decision::Silent), "{name} there is something to say");
+    figures.repeat(&format!("decide {name}, {size}"), || speaker.decide(now, script.slot, &script.engine));
 }
 
 /// The incremental fork choice alone: members of equal weight, one after the other, move their votes to newer blocks.
-fn own_view(figures: &mut Figures) {
+fn own_view(figures: &mut Figures, members: usize, votes: usize) {
     // Blocks are numbered from 1. A block a slot is what the protocol makes; a block a message is the hardest: a vote
     // moves past as many blocks as there are members, or as many as its branch has of them.
-    own_view_of(figures, "a block a slot", |block| block - 1, |message| message / VOTERS + 1);
-    own_view_of(figures, "a block a message, straight chain", |block| block - 1, |message| message + 1);
-    own_view_of(figures, "a block a message, ten branches", |block| block.saturating_sub(10), |message| message + 1);
+    let shapes: [(&str, fn(usize) -> usize, usize); 3] = [
+        ("a block a slot", |block| block - 1, members),
+        ("a block a message, straight", |block| block - 1, 1),
+        ("a block a message, ten branches", |block| block.saturating_sub(10), 1),
+    ];
+    for (shape, parent_of, messages_a_block) in shapes {
+        for equivocating in [false, true] {
+            let kind = if equivocating { "a tenth equivocating" } else { "honest" };
+            let name = format!("own view update, {shape}, {members} members x {votes}, {kind}");
+            own_view_of(figures, &name, (members, votes, equivocating), parent_of, messages_a_block);
+        }
+    }
 }
 
-const VOTERS: usize = 1_000;
-const VOTES: usize = 100_000;
-/// The last of them are measured.
-const MEASURED: usize = 10_000;
-
-fn own_view_of(figures: &mut Figures, shape: &str, parent_of: fn(usize) -> usize, block_of: fn(usize) -> usize) {
+fn own_view_of(
+    figures: &mut Figures,
+    name: &str,
+    (members, votes, equivocating): (usize, usize, bool),
+    parent_of: fn(usize) -> usize,
+    messages_a_block: usize,
+) {
     let mut blocks = Blocks::new(ROOT, 0, Slot(0), Leaders::default());
     let mut held = vec![NewBlock { id: ROOT, parent: ROOT, height: 0, slot: Slot(0) }];
     let mut values = vec![blocks.root()];
-    for number in 1..=block_of(VOTES - 1) {
+    for number in 1..=(votes - 1) / messages_a_block + 1 {
         let parent = held[parent_of(number)];
         let id = BlockId(hash(b"block", number as u64));
         let new = NewBlock { id, parent: parent.id, height: parent.height + 1, slot: Slot(number as u64) };
         held.push(new);
         values.push(blocks.admit(&BlockEstimate::Proposal(new)));
     }
-    let vote = |message: usize| values[block_of(message)];
-    let moves: Vec<_> =
-        (0..VOTES).map(|message| (message.checked_sub(VOTERS).map(vote), Some(vote(message)))).collect();
-    let (before, measured) = moves.split_at(VOTES - MEASURED);
+    let vote = |message: usize| values[message / messages_a_block + 1];
+    let measured = votes / 10;
+    // Every tenth member falls silent for good at a time of its own: its weight goes.
+    let falls = |message: usize| {
+        let member = message % members;
+        (equivocating && member % 10 == 3).then(|| member * votes / members).filter(|at| *at < message)
+    };
+    let step = |message: usize| {
+        let gone = |message: &usize| falls(*message).is_none();
+        (message.checked_sub(members).filter(gone).map(vote), Some(message).filter(gone).map(vote))
+    };
+    let moves: Vec<_> = (0..votes).map(step).collect();
+    let (before, last) = moves.split_at(votes - measured);
     before.iter().for_each(|(from, to)| blocks.shift(*from, *to, 1));
-    let last = || {
+    let pass = || {
         let mut view = blocks.clone();
         let run = || {
             let shift = |(from, to): &(Option<_>, Option<_>)| {
                 view.shift(*from, *to, 1);
                 u64::from(view.head())
             };
-            measured.iter().map(shift).sum::<u64>()
+            last.iter().map(shift).sum::<u64>()
         };
         timed(run).0
     };
-    figures.passes(&format!("own view update, {shape}, {VOTERS} members x {VOTES} messages"), MEASURED, last);
+    figures.passes(name, measured, pass);
 }
 
 /// The lab on all samples.

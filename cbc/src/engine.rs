@@ -414,6 +414,18 @@ impl<P: Protocol> Engine<P> {
         self.named_row(&row.0)
     }
 
+    /// The row that observations say; none when they name what is not held.
+    #[must_use]
+    pub fn row_from(&self, observations: &[Observation]) -> Option<Row> {
+        let index = |observation: &Observation| match observation {
+            Observation::Nothing => Some(NOTHING),
+            Observation::Faulty => Some(FAULTY),
+            Observation::Latest(id) => self.dag.index_of(id),
+        };
+        let row: Option<Vec<u32>> = observations.iter().map(index).collect();
+        row.filter(|row| row.len() == self.committee.len()).map(|row| Row(row.into()))
+    }
+
     pub(crate) fn named_row(&self, row: &[u32]) -> Vec<Observation> {
         let name = |index: &u32| match *index {
             NOTHING => Observation::Nothing,

@@ -1,162 +1,192 @@
-//! DAGs as honest members make them when all are alive: a proposal, a vote and a confirmation a member and slot.
+//! DAGs as members make them when all are alive: a proposal, a vote and a confirmation a member and slot.
 //!
-//! One engine holds everything. Votes cite the proposal and what came before the slot; the confirmations begin when nine
-//! in ten have voted (above every quorum) and cite all that is there, so that their justifications differ.
+//! One engine holds everything. Votes cite the proposal and what came before the slot; the confirmations begin when 19
+//! in 20 have voted (above every quorum) and cite all that is there, so that their justifications differ. Where a tenth
+//! equivocates, each of these says two votes in some slot, one of them late, and is heard no more.
 
+use crate::figures::timed;
 use kakera_cbc::*;
 use sha2::{Digest, Sha256};
+use std::time::Duration;
 
 /// The era's root.
 pub(crate) const ROOT: BlockId = BlockId([0; 32]);
-/// Messages in [`Script::tail`]: whole slots, or the part of one in which votes and confirmations alternate.
-const TAIL: usize = 200;
 
-/// A DAG, and moments of its making to measure from.
-pub(crate) struct Script {
-    /// Everything inserted.
-    pub(crate) engine: Engine<Blocks>,
-    /// Before `tail`.
-    pub(crate) before_tail: Engine<Blocks>,
-    /// The last messages, votes and confirmations in equal parts.
-    pub(crate) tail: Vec<Message<Blocks>>,
-    /// The last slot, just after its proposal.
-    pub(crate) proposed: Engine<Blocks>,
-    /// The last slot: all have voted, some have confirmed, and the engine's own member has not.
-    pub(crate) voted: Engine<Blocks>,
-    /// The last slot.
-    pub(crate) slot: Slot,
-    /// All messages.
-    pub(crate) ids: Vec<MessageId>,
+/// What is made.
+#[derive(Clone, Copy)]
+pub(crate) struct Plan {
+    /// Members, of equal weight.
+    pub(crate) members: u16,
+    /// Two messages a member and slot.
+    pub(crate) slots: u64,
+    /// Whether every tenth member equivocates.
+    pub(crate) equivocating: bool,
 }
 
-struct Author {
-    engine: Engine<Blocks>,
-    /// By member: `seq` of what its newest justification holds of each member.
-    seen: Vec<Vec<Option<u64>>>,
-    said: Vec<Message<Blocks>>,
+/// When somebody looks at the engine.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Moment {
+    /// The last slot's proposal is there, and nothing else.
+    Proposed,
+    /// All have voted in the last slot, some have confirmed, and the engine's own member has not.
+    Voted,
 }
 
-/// What a slot left for measurements.
-struct Moments {
-    proposed: Engine<Blocks>,
-    /// With how many messages were said then: when confirmations began.
-    confirming: (Engine<Blocks>, usize),
-    voted: Engine<Blocks>,
+/// What the messages of the last tenth cost, and what all of them take.
+#[derive(Default)]
+pub(crate) struct Costs {
+    messages: u32,
+    check: Duration,
+    insert: Duration,
+    /// The longest insertion.
+    pub(crate) longest: Duration,
+    /// Memory that the engine took, bytes.
+    pub(crate) bytes: usize,
+    /// Messages that took it.
+    pub(crate) held: usize,
 }
 
-/// A DAG of `members` equal members over `slots` slots, two messages a member and slot.
-pub(crate) fn script(members: u16, slots: u64) -> Script {
-    let leaders = Leaders::new((0..members).map(Member).collect());
-    let committee = Committee::new(vec![1; usize::from(members)]).expect("members that weigh something");
-    // Votes first in the last slot.
-    let me = Member(((slots + 1) % u64::from(members)) as u16);
-    let engine = Engine::new(committee, Some(me), Limits::default(), Blocks::new(ROOT, 0, Slot(0), leaders));
-    let nothing = vec![None; usize::from(members)];
-    let mut author = Author { engine, seen: vec![nothing; usize::from(members)], said: Vec::new() };
-
-    let whole_slots = (TAIL / (2 * usize::from(members))) as u64;
-    let empty = author.engine.clone();
-    let mut before = (empty.clone(), 0);
-    let mut moments = Moments { proposed: empty.clone(), confirming: (empty.clone(), 0), voted: empty };
-    for slot in 1..=slots {
-        if slot + whole_slots == slots + 1 {
-            before = (author.engine.clone(), author.said.len());
-        }
-        author.slot(Slot(slot), (slot == slots).then_some(&mut moments));
+impl Costs {
+    /// Means of judging and inserting a message.
+    pub(crate) fn means(&self) -> [Duration; 2] {
+        [self.check / self.messages, self.insert / self.messages]
     }
-    let (before_tail, start) = if whole_slots > 0 { before } else { moments.confirming };
-    let ids = author.said.iter().map(|message| message.id).collect();
-    let tail = author.said.drain(start..).take(TAIL).collect();
-    let Moments { proposed, voted, .. } = moments;
-    Script { engine: author.engine, before_tail, tail, proposed, voted, slot: Slot(slots), ids }
 }
 
-impl Author {
-    fn slot(&mut self, slot: Slot, mut moments: Option<&mut Moments>) {
-        let members = self.seen.len();
-        let leader = self.engine.protocol().leader(slot).expect("somebody leads each slot");
-        let me = self.engine.me().expect("script() seats somebody");
-        self.say(leader, slot, &self.engine.view(), true);
-        if let Some(moments) = &mut moments {
-            moments.proposed = self.engine.clone();
+/// An engine that holds all.
+pub(crate) struct Script {
+    pub(crate) plan: Plan,
+    pub(crate) engine: Engine<Blocks>,
+    pub(crate) slot: Slot,
+    /// All messages in their order.
+    pub(crate) ids: Vec<MessageId>,
+    pub(crate) costs: Costs,
+    measured: bool,
+}
+
+impl Plan {
+    fn equivocates(self, member: Member) -> bool {
+        self.equivocating && member.0 % 10 == 3
+    }
+
+    /// Makes it; `memory` says how much is allocated, and `look` is called at each [`Moment`].
+    pub(crate) fn make(self, memory: &dyn Fn() -> usize, look: &mut dyn FnMut(Moment, &Script)) -> Script {
+        let members = (0..self.members).map(Member);
+        let leaders: Vec<Member> = members.clone().filter(|member| !self.equivocates(*member)).collect();
+        let committee = Committee::new(vec![1; members.count()]).expect("members that weigh something");
+        let me = leaders[((self.slots + 1) % leaders.len() as u64) as usize];
+        let blocks = Blocks::new(ROOT, 0, Slot(0), Leaders::new(leaders));
+        let engine = Engine::new(committee, Some(me), Limits::default(), blocks);
+        let costs = Costs::default();
+        let mut script = Script { plan: self, engine, slot: Slot(0), ids: Vec::new(), costs, measured: false };
+        for slot in 1..=self.slots {
+            script.slot = Slot(slot);
+            script.measured = slot * 10 > self.slots * 9;
+            script.run_slot(memory, look);
         }
-        let voters: Vec<Member> = (1..members).map(|step| Member(((leader.index() + step) % members) as u16)).collect();
-        let all = voters.iter().copied().chain([leader]);
-        let mut confirmers = all.filter(|member| *member != me).chain([me]);
+        script
+    }
+}
+
+impl Script {
+    fn run_slot(&mut self, memory: &dyn Fn() -> usize, look: &mut dyn FnMut(Moment, &Script)) {
+        let last = self.slot.0 == self.plan.slots;
+        let leader = self.engine.protocol().leader(self.slot).expect("somebody leads each slot");
+        let me = self.engine.me().expect("make() seats somebody");
+        let members: Vec<Member> = self.engine.committee().members().collect();
+        // An equal share of the equivocators in each slot.
+        let turn = |member: Member| u64::from(member.0) * self.plan.slots / u64::from(self.plan.members) + 1;
+        let falls: Vec<Member> =
+            members.iter().copied().filter(|m| self.plan.equivocates(*m) && turn(*m) == self.slot.0).collect();
+        self.say(leader, &self.engine.view(), true, 0, memory);
+        if last {
+            look(Moment::Proposed, self);
+        }
+        let start = leader.index();
+        let mut voters: Vec<Member> = (1..members.len()).map(|step| members[(start + step) % members.len()]).collect();
+        voters.retain(|member| !self.engine.is_faulty(*member));
+        let all = voters.iter().copied().chain([leader]).filter(|member| !falls.contains(member));
+        let mut confirmers = all.filter(|member| *member != me).chain([me]).collect::<Vec<_>>().into_iter();
         let proposal = self.engine.view();
-        let enough = members * 9 / 10;
+        let enough = voters.len() * 19 / 20;
         for (place, voter) in voters.iter().enumerate() {
-            if place == enough
-                && let Some(moments) = &mut moments
-            {
-                moments.confirming = (self.engine.clone(), self.said.len());
-            }
-            self.say(*voter, slot, &proposal, false);
+            self.say(*voter, &proposal, false, 0, memory);
             if place >= enough {
                 let confirmer = confirmers.next().expect("fewer confirmers than voters so far");
-                self.say(confirmer, slot, &self.engine.view(), false);
+                self.say(confirmer, &self.engine.view(), false, 0, memory);
             }
         }
-        if let Some(moments) = &mut moments {
-            moments.voted = self.engine.clone();
+        if last {
+            look(Moment::Voted, self);
         }
-        for confirmer in confirmers {
-            self.say(confirmer, slot, &self.engine.view(), false);
+        for (place, confirmer) in confirmers.enumerate() {
+            if let Some(twin) = falls.get(place) {
+                self.say(*twin, &proposal, false, 1, memory);
+            }
+            self.say(confirmer, &self.engine.view(), false, 0, memory);
         }
-        assert_eq!(self.engine.finalized(), self.engine.head(), "all alive: a slot's block is final in its slot");
+        assert_eq!(self.engine.finalized(), self.engine.head(), "a slot's block is final in its slot");
         self.engine.certify(self.engine.finalized()).expect("what is final can be certified");
     }
 
-    /// A member says a message that cites this row, in which its own previous message is its latest.
-    fn say(&mut self, sender: Member, slot: Slot, row: &Row, proposes: bool) {
+    /// A member says a message that cites this row; `salt` tells twins apart, which follow the message before the last.
+    fn say(&mut self, sender: Member, row: &Row, proposes: bool, salt: u64, memory: &dyn Fn() -> usize) {
         let engine = &self.engine;
-        let seen: Vec<Option<u64>> = engine.committee().members().map(|member| engine.seen(row, member)).collect();
-        let old = &self.seen[sender.index()];
-        let news = engine.committee().members().zip(seen.iter().zip(old)).filter(|(member, _)| *member != sender);
-        let ahead = |(member, (new, old)): (Member, (&Option<u64>, &Option<u64>))| {
-            let steps = old.map_or((*new)?.checked_add(1), |old| new.filter(|new| *new > old)?.checked_sub(old))?;
-            Some((member, Cite::Ahead(steps)))
+        let seq = engine.latest(sender).map_or(0, |(seq, _)| seq + 1 - salt);
+        let previous = seq.checked_sub(1).map(|seq| engine.by_seq(sender, seq)[0]);
+        let old = previous.and_then(|id| engine.row_of(&id));
+        let mut row = engine.resolve(row);
+        row[sender.index()] = previous.map_or(Observation::Nothing, Observation::Latest);
+        let justification = engine.row_from(&row).expect("what is cited is held");
+        let advance = |member: Member| {
+            let before = old.as_ref().and_then(|old| engine.seen(old, member));
+            match (justification.is_faulty(member), engine.seen(&justification, member)) {
+                (true, _) if old.as_ref().is_some_and(|old| old.is_faulty(member)) => None,
+                (true, _) => Some((member, Cite::Faulty)),
+                (_, now) if now == before => None,
+                (_, now) => Some((member, Cite::Ahead(before.map_or(now? + 1, |before| now.unwrap_or(0) - before)))),
+            }
         };
-        let advances = news.filter_map(ahead).collect();
-        let base = engine.base();
-        let head = engine.fork_choice(base, row);
-        let seq = seen[sender.index()].map_or(0, |previous| previous + 1);
+        let others = engine.committee().members().filter(|member| *member != sender);
+        let (base, head) = (engine.base(), engine.fork_choice(engine.base(), &justification));
         let message = Message {
-            id: MessageId(hash(b"message", u64::from(sender.0) << 32 | seq)),
+            id: MessageId(hash(b"message", u64::from(sender.0) << 40 | seq << 1 | salt)),
             sender,
             seq,
-            slot,
+            slot: self.slot,
             base,
-            advances,
-            cites: cites_digest(&engine.resolve(row)),
-            estimate: if proposes { proposal(engine, head, slot) } else { BlockEstimate::Vote(head) },
+            advances: others.filter_map(advance).collect(),
+            cites: cites_digest(&row),
+            estimate: if proposes { proposal(engine, head, self.slot) } else { BlockEstimate::Vote(head) },
         };
-        self.seen[sender.index()] = seen;
-        insert(&mut self.engine, &message);
-        self.said.push(message);
+        self.take(&message, memory);
+        self.ids.push(message.id);
+    }
+
+    fn take(&mut self, message: &Message<Blocks>, memory: &dyn Fn() -> usize) {
+        let before = memory();
+        let (check, verdict) = timed(|| self.engine.check(message.slot, message));
+        let checked = match verdict {
+            Verdict::Valid(checked) => checked,
+            other => panic!("an honest message in the order of the script is {other:?}"),
+        };
+        let (insert, events) = timed(|| self.engine.insert(checked));
+        drop(events);
+        let costs = &mut self.costs;
+        costs.bytes = (costs.bytes + memory()).saturating_sub(before);
+        costs.held += 1;
+        if self.measured {
+            costs.messages += 1;
+            costs.check += check;
+            costs.insert += insert;
+            costs.longest = costs.longest.max(insert);
+        }
     }
 }
 
 fn proposal(engine: &Engine<Blocks>, parent: BlockId, slot: Slot) -> BlockEstimate {
     let height = engine.protocol().block(&parent).expect("the head is held").height + 1;
     BlockEstimate::Proposal(NewBlock { id: BlockId(hash(b"block", slot.0)), parent, height, slot })
-}
-
-/// Judges a message, for which nothing is missing.
-pub(crate) fn check(engine: &mut Engine<Blocks>, message: &Message<Blocks>) -> Checked<Blocks> {
-    if !engine.is_certified(&message.base) {
-        engine.certify(message.base).expect("a base that the script certified");
-    }
-    match engine.check(message.slot, message) {
-        Verdict::Valid(checked) => checked,
-        other => panic!("an honest message in the order of the script is {other:?}"),
-    }
-}
-
-/// Judges and inserts it.
-pub(crate) fn insert(engine: &mut Engine<Blocks>, message: &Message<Blocks>) -> Vec<Event<Blocks>> {
-    let checked = check(engine, message);
-    engine.insert(checked)
 }
 
 /// Something that looks like an id.

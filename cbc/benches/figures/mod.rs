@@ -12,7 +12,7 @@ const SAMPLES: usize = 10;
 /// Measurements made so far.
 pub(crate) struct Figures {
     criterion: Criterion,
-    medians: Vec<(String, f64)>,
+    rows: Vec<(String, String)>,
 }
 
 impl Figures {
@@ -24,7 +24,7 @@ impl Figures {
             .measurement_time(Duration::from_secs(2))
             .without_plots()
             .configure_from_args();
-        Self { criterion, medians: Vec::new() }
+        Self { criterion, rows: Vec::new() }
     }
 
     /// Measures `operation`, what it answers and drops included. Answers the median in ns; none if filtered out.
@@ -56,15 +56,30 @@ impl Figures {
         samples.sort_by(f64::total_cmp);
         let (low, high) = (samples.get(samples.len().checked_sub(1)? / 2)?, samples.get(samples.len() / 2)?);
         let median = f64::midpoint(*low, *high);
-        self.medians.push((name.to_owned(), median));
+        self.add(name, readable(median));
         Some(median)
+    }
+
+    /// Whether the command line asks for what is quickly measured only.
+    pub(crate) fn is_quick(&self) -> bool {
+        std::env::args().any(|argument| argument == "--quick")
+    }
+
+    /// Adds what was measured elsewhere.
+    pub(crate) fn add(&mut self, name: &str, value: String) {
+        self.rows.push((name.to_owned(), value));
+    }
+
+    /// The same for a time.
+    pub(crate) fn add_time(&mut self, name: &str, time: Duration) {
+        self.add(name, readable(time.as_secs_f64() * 1e9));
     }
 
     /// Prints the table.
     pub(crate) fn print(&self) {
-        println!("\nMedians");
-        for (name, median) in &self.medians {
-            println!("  {name:<90} {:>12}", readable(*median));
+        println!("\nMedians; means of the last tenth for check and insert");
+        for (name, value) in &self.rows {
+            println!("  {name:<95} {value:>12}");
         }
     }
 }
