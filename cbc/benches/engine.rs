@@ -81,11 +81,14 @@ fn decision(figures: &mut Figures, size: &str, moment: Moment, script: &Script) 
     figures.repeat(&format!("decide {name}, {size}"), || speaker.decide(now, script.slot, &script.engine));
 }
 
+/// A name, the block that a block extends, and how many messages vote for one.
+type Shape = (&'static str, fn(usize) -> usize, usize);
+
 /// The incremental fork choice alone: members of equal weight, one after the other, move their votes to newer blocks.
 fn own_view(figures: &mut Figures, members: usize, votes: usize) {
     // Blocks are numbered from 1. A block a slot is what the protocol makes; a block a message is the hardest: a vote
     // moves past as many blocks as there are members, or as many as its branch has of them.
-    let shapes: [(&str, fn(usize) -> usize, usize); 3] = [
+    let shapes: [Shape; 3] = [
         ("a block a slot", |block| block - 1, members),
         ("a block a message, straight", |block| block - 1, 1),
         ("a block a message, ten branches", |block| block.saturating_sub(10), 1),

@@ -18,6 +18,46 @@ const FALSE: Value = 2;
 const TRUE: Value = 3;
 
 /// Consensus on one bit; ties are false, and from nothing either bit follows.
+///
+/// # Example
+///
+/// Two members of weight 1 say no, one of weight 3 says yes; once they have heard each other, all say
+/// yes, and once they have heard each other say it, it is final.
+///
+/// ```
+/// use kakera_cbc::*;
+/// let committee = Committee::new(vec![1, 1, 3])?;
+/// let mut engines: Vec<_> = committee
+///     .members()
+///     .map(|me| Engine::new(committee.clone(), Some(me), Limits::default(), Binary::new()))
+///     .collect();
+/// for round in 0..3u8 {
+///     let mut said = Vec::new();
+///     for engine in &mut engines {
+///         let (message, _) = engine.say(Slot(round.into()), (), &engine.view(), |draft| {
+///             let me = draft.sender;
+///             let bit = match draft.value {
+///                 Stance::Undecided => me == Member(2),
+///                 Stance::Decided(bit) => bit,
+///             };
+///             (MessageId([round * 3 + me.0 as u8; 32]), bit)
+///         })?;
+///         said.push(message);
+///     }
+///     for engine in &mut engines {
+///         for message in &said {
+///             // The own message is known already.
+///             if let Verdict::Valid(checked) = engine.check(message.slot, message) {
+///                 engine.insert(checked);
+///             }
+///         }
+///         assert_eq!(engine.head(), Stance::Decided(true));
+///         let finalized = engine.finalized() == Stance::Decided(true);
+///         assert_eq!(finalized, round == 2);
+///     }
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Binary {
     weights: [u64; 2],

@@ -65,6 +65,9 @@ pub enum InvalidEstimate {
     /// The same block id with other data is in the tree.
     #[error("the block id is taken by another block")]
     IdTaken,
+    /// The order does not list exactly the items, each once.
+    #[error("the order does not list exactly the items")]
+    OtherItems,
 }
 
 /// Why a base cannot be marked certified.
@@ -78,7 +81,13 @@ pub enum CertifyError {
     Conflict,
 }
 
-/// One member of the family.
+/// One member of the family; it may be implemented outside this crate, as
+/// `examples/switches_and_light.rs` does.
+///
+/// The engine's safety rests on two laws. *Majorities win*: when honest latest votes of more than half
+/// of the committee's whole weight W, silent and faulty members included, agree with a candidate, so
+/// does the estimator's value, whatever the other votes are. *Agreement is transitive*: what agrees
+/// with a value agrees with every candidate that the value agrees with.
 pub trait Protocol: Clone + Debug {
     /// What a message builds on.
     type Base: Copy + Ord + Debug;

@@ -30,6 +30,8 @@
 //!   refuted by `samples/overclaim.json`.
 //! - Summit committees are the greatest fixpoint per level, which is what Highway's definition
 //!   asserts to exist; no search.
+//! - The order protocol ranks by pairs instead of by the sum of positions, under which a majority
+//!   does not decide ([`Order`]).
 //! - Fork choice starts at a certified base, so that pruning never changes a verdict.
 //!
 //! # Invariants
@@ -79,11 +81,14 @@ mod draft;
 mod engine;
 mod forkchoice;
 mod ids;
+mod integer;
 pub mod lab;
 mod levels;
 mod message;
+mod order;
 mod pending;
 mod row;
+mod say;
 mod speak;
 mod tally;
 mod threads;
@@ -99,8 +104,11 @@ pub use engine::{Engine, Event};
 pub use forkchoice::blocks::{BlockEstimate, Blocks, Leaders, NewBlock};
 pub use forkchoice::{CertifyError, Claim, InvalidEstimate, Protocol, Standing, Value};
 pub use ids::{BlockId, Member, MessageId, Slot};
+pub use integer::{Integer, InvalidRange, RANGES, Range};
 pub use message::{CITES_TAG, Cite, Message, Observation, cites_digest};
+pub use order::{ITEMS, InvalidItems, InvalidRanking, Order, Ranking};
 pub use pending::{Full, Limits, Missing};
 pub use row::Row;
+pub use say::{Said, Unsaid};
 pub use speak::{Decision, Reason, Speaker, SpeakerConfig};
 pub use validity::{Checked, Invalid, Verdict};
