@@ -3,7 +3,7 @@
 use crate::ids::Member;
 use thiserror::Error;
 
-/// The highest detector level that is ever used (DESIGN D3: "K ... at most 10").
+/// The highest detector level that is ever used: past it q_k falls by less than a thousandth of t.
 const MAX_LEVELS: u32 = 10;
 
 /// Why a list of weights is not a committee.

@@ -1,4 +1,4 @@
-//! The finality detector: Highway's summits, in integers (DESIGN D3.6).
+//! The finality detector: Highway's summits, in integers.
 //!
 //! Highway (Kane, Fackler, Gągol, Straszak 2021), definition of a (q,k)-summit, with committees
 //! computed as the greatest fixpoint instead of guessed; so the answer is exact and polynomial.

@@ -9,31 +9,6 @@
 //!                                             Speaker (when to say what)
 //! ```
 //!
-//! # Definitions and their sources
-//!
-//! - Messages, justifications, estimators, equivocation, latest honest messages, LMD-GHOST as the
-//!   estimator of a blockchain, cliques as a safety oracle: V. Zamfir, N. Rush, A. Asgaonkar,
-//!   G. Piliouras, "Introducing the minimal CBC Casper family of consensus protocols" (2018), and
-//!   V. Zamfir, "Casper the friendly ghost" (2017).
-//! - Summits: D. Kane, A. Fackler, A. Gągol, D. Straszak, "Highway: efficient consensus with
-//!   flexible finality" (2021).
-//! - View merge: F. D'Amato, J. Neu, E. N. Tas, D. Tse, "Goldfish" (2022).
-//!
-//! # Deviations
-//!
-//! - An equivocation is two messages of one (sender, `seq`): as every message must cite its sender's
-//!   previous one, this is the papers' "neither later than the other", found in constant time.
-//! - A justification is one observation a member instead of a set of messages: the latest message,
-//!   or *faulty*. A member with two threads in a closure must be marked, so weight is never counted
-//!   from an equivocation that the message itself proves.
-//! - The sound tolerance of a clique is weight - W/2; the reference implementation's 2 weight - W is
-//!   refuted by `samples/overclaim.json`.
-//! - Summit committees are the greatest fixpoint per level, which is what Highway's definition
-//!   asserts to exist; no search.
-//! - The order protocol ranks by pairs instead of by the sum of positions, under which a majority
-//!   does not decide ([`Order`]).
-//! - Fork choice starts at a certified base, so that pruning never changes a verdict.
-//!
 //! # Invariants
 //!
 //! - Verdict, head and finality depend on the set of messages only, never on their order.
@@ -70,6 +45,12 @@
 //! assert_eq!(engine.head(), block.id);
 //! # Ok::<(), InvalidCommittee>(())
 //! ```
+//!
+//! What follows: the definitions with their sources, the rules of validity, each deviation from the papers with its
+//! reason, the soundness of the detector step by step, and what everything costs.
+#![doc = include_str!("../docs/definitions.md")]
+#![doc = include_str!("../docs/soundness.md")]
+#![doc = include_str!("../docs/figures.md")]
 
 mod arena;
 mod binary;

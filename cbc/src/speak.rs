@@ -1,4 +1,4 @@
-//! The speaking rule: when a member says what (DESIGN D3.8). A schedule, outside validity.
+//! The speaking rule: when a member says what. A schedule, outside validity.
 
 use crate::engine::Engine;
 use crate::forkchoice::Protocol;

@@ -1,4 +1,4 @@
-//! Validity: whether a message may enter the DAG (DESIGN D3.2), as typed verdicts.
+//! Validity: whether a message may enter the DAG, as typed verdicts (the rules: crate documentation, *Validity*).
 
 use crate::arena::{FAULTY, NOTHING};
 use crate::dag::Dag;
