@@ -5,7 +5,7 @@
 mod dag;
 mod figures;
 
-use dag::{Moment, Plan, ROOT, Script, hash};
+use dag::{Kind, Moment, Plan, ROOT, Script, hash};
 use figures::{Figures, timed};
 use kakera_cbc::{lab::Case, lab::replay, *};
 use peak_alloc::PeakAlloc;
@@ -22,11 +22,9 @@ fn main() {
         &[(4, 1_250), (100, 50), (100, 500), (1_000, 5), (1_000, 50)]
     };
     for (members, slots) in sizes {
-        for equivocating in [false, true] {
-            // A tenth of four is nobody.
-            if *members > 10 || !equivocating {
-                engine(&mut figures, Plan { members: *members, slots: *slots, equivocating });
-            }
+        // A tenth of four is nobody.
+        for kind in Kind::ALL.into_iter().filter(|kind| *members > 10 || *kind == Kind::Honest) {
+            engine(&mut figures, Plan { members: *members, slots: *slots, kind });
         }
     }
     for members in [100, 1_000] {
@@ -39,8 +37,8 @@ fn main() {
 }
 
 fn engine(figures: &mut Figures, plan: Plan) {
-    let kind = if plan.equivocating { "a tenth equivocating" } else { "honest" };
-    let size = format!("{} members x {}, {kind}", plan.members, u64::from(plan.members) * plan.slots * 2);
+    let messages = u64::from(plan.members) * plan.slots * 2;
+    let size = format!("{} members x {messages}, {}", plan.members, plan.kind.name());
     let memory = || MEMORY.current_usage();
     let mut look = |moment, script: &Script| decision(figures, &size, moment, script);
     let (time, script) = timed(|| plan.make(&memory, &mut look));

@@ -1,13 +1,14 @@
 //! DAGs as members make them when all are alive: a proposal, a vote and a confirmation a member and slot.
 //!
 //! One engine holds everything. Votes cite the proposal and what came before the slot; the confirmations begin when 19
-//! in 20 have voted (above every quorum) and cite all that is there, so that their justifications differ. Where a tenth
-//! equivocates, each of these says two votes in some slot, one of them late, and is heard no more.
+//! in 20 have voted (above every quorum) and cite all that is there, so that their justifications differ. With late
+//! arrivals each confirmation lacks up to a tenth of the votes, other ones each time. Where a tenth equivocates, each of
+//! these says two votes in some slot, one of them late, and is heard no more.
 
 use crate::figures::timed;
 use kakera_cbc::*;
 use sha2::{Digest, Sha256};
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 /// The era's root.
 pub(crate) const ROOT: BlockId = BlockId([0; 32]);
@@ -19,8 +20,31 @@ pub(crate) struct Plan {
     pub(crate) members: u16,
     /// Two messages a member and slot.
     pub(crate) slots: u64,
-    /// Whether every tenth member equivocates.
-    pub(crate) equivocating: bool,
+    /// Who does what.
+    pub(crate) kind: Kind,
+}
+
+/// Who does what.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// All are honest.
+    Honest,
+    /// All are honest, and hear votes late.
+    Late,
+    /// Every tenth member equivocates.
+    Equivocating,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Kind; 3] = [Kind::Honest, Kind::Late, Kind::Equivocating];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Kind::Honest => "honest",
+            Kind::Late => "late",
+            Kind::Equivocating => "a tenth equivocating",
+        }
+    }
 }
 
 /// When somebody looks at the engine.
@@ -66,7 +90,7 @@ pub(crate) struct Script {
 
 impl Plan {
     fn equivocates(self, member: Member) -> bool {
-        self.equivocating && member.0 % 10 == 3
+        self.kind == Kind::Equivocating && member.0 % 10 == 3
     }
 
     /// Makes it; `memory` says how much is allocated, and `look` is called at each [`Moment`].
@@ -109,11 +133,13 @@ impl Script {
         let mut confirmers = all.filter(|member| *member != me).chain([me]).collect::<Vec<_>>().into_iter();
         let proposal = self.engine.view();
         let enough = voters.len() * 19 / 20;
+        let mut views = VecDeque::new();
         for (place, voter) in voters.iter().enumerate() {
             self.say(*voter, &proposal, false, 0, memory);
+            self.hear(&mut views);
             if place >= enough {
                 let confirmer = confirmers.next().expect("fewer confirmers than voters so far");
-                self.say(confirmer, &self.engine.view(), false, 0, memory);
+                self.say(confirmer, &self.heard(&views, confirmer), false, 0, memory);
             }
         }
         if last {
@@ -123,10 +149,34 @@ impl Script {
             if let Some(twin) = falls.get(place) {
                 self.say(*twin, &proposal, false, 1, memory);
             }
-            self.say(confirmer, &self.engine.view(), false, 0, memory);
+            self.say(confirmer, &self.heard(&views, confirmer), false, 0, memory);
+            self.hear(&mut views);
         }
         assert_eq!(self.engine.finalized(), self.engine.head(), "a slot's block is final in its slot");
         self.engine.certify(self.engine.finalized()).expect("what is final can be certified");
+    }
+
+    /// Remembers the last views, as many as a tenth of the members.
+    fn hear(&self, views: &mut VecDeque<Row>) {
+        if self.plan.kind == Kind::Late {
+            views.push_back(self.engine.view());
+            if views.len() > usize::from(self.plan.members / 10).max(1) {
+                views.pop_front();
+            }
+        }
+    }
+
+    /// What a member has heard of all that was said: some of the last views, and its own messages.
+    fn heard(&self, views: &VecDeque<Row>, member: Member) -> Row {
+        let choice = u64::from_be_bytes(
+            *hash(b"late", self.slot.0 << 16 | u64::from(member.0)).first_chunk().expect("32 bytes"),
+        );
+        let late = views.get((choice % views.len().max(1) as u64) as usize);
+        let own = self.engine.latest(member).and_then(|(_, id)| self.engine.row_of(&id));
+        match (late, own) {
+            (Some(late), Some(own)) => self.engine.merge(&[late, &own]),
+            _ => self.engine.view(),
+        }
     }
 
     /// A member says a message that cites this row; `salt` tells twins apart, which follow the message before the last.
