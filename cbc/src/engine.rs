@@ -201,6 +201,18 @@ impl<P: Protocol> Engine<P> {
         self.protocol.candidate(value).expect("pruning keeps head, bases and the finalized")
     }
 
+    /// Takes over what another engine has finalized that held the same messages: finality never goes back, also not
+    /// with evidence that came later. Answers whether it lies on one chain with what is finalized here.
+    pub fn resume(&mut self, finalized: &P::Candidate) -> bool {
+        let Some(value) = self.protocol.value(finalized) else { return false };
+        if self.protocol.agrees(value, self.finalized) {
+            self.finalized = value;
+            self.watch = None;
+            return true;
+        }
+        self.protocol.agrees(self.finalized, value)
+    }
+
     /// Marks a base certified: messages may build on it.
     ///
     /// # Errors

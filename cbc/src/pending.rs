@@ -45,8 +45,8 @@ pub enum Missing<P: Protocol> {
     Slot(Slot),
     /// A block the application wants first.
     Block(BlockId),
-    /// This certified base and what was said above it: it lies below the pruning line and has left memory. Whoever
-    /// holds the past on disk judges the message in an engine that holds it all.
+    /// What was said above this certified base and has left memory: the base lies below the pruning line, or what the
+    /// sender said at this place does. Whoever holds the past on disk judges the message in an engine that holds it all.
     Past(P::Base),
 }
 
@@ -316,6 +316,12 @@ impl<P: Protocol> Engine<P> {
     #[must_use]
     pub fn parked(&self) -> usize {
         self.pending.parked.len()
+    }
+
+    /// The messages that wait for this.
+    #[must_use]
+    pub fn waiting_for(&self, missing: &Missing<P>) -> &[MessageId] {
+        self.pending.waiting.get(missing).map_or(&[], Vec::as_slice)
     }
 
     /// What is wanted, each once: drives fetching.

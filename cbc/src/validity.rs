@@ -181,6 +181,9 @@ impl<P: Protocol> Engine<P> {
             Some(cites) => self.resolve_full(message, cites, floor)?,
             None => self.resolve_advances(message, floor)?,
         };
+        if self.is_beside_the_forgotten(message) {
+            return Err(Stop::Waiting(Missing::Past(message.base)));
+        }
         self.check_faults(message, &row)?;
         self.check_rate(message, prev)?;
         self.check_closure(message, &row, prev, base)?;
@@ -340,6 +343,14 @@ impl<P: Protocol> Engine<P> {
             }
         }
         Ok((row, prev))
+    }
+
+    /// Whether the sender has spoken past this place and what it said there has left memory: an equivocation, as soon
+    /// as that is at hand.
+    fn is_beside_the_forgotten(&self, message: &Message<P>) -> bool {
+        let Message { sender, seq, .. } = message;
+        let passed = self.latest(*sender).is_some_and(|(latest, _)| latest >= *seq);
+        passed && !self.is_faulty(*sender) && self.dag.at(*sender, *seq).is_empty()
     }
 
     /// A faulty mark needs evidence here too.

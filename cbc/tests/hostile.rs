@@ -333,6 +333,12 @@ fn pruning_forgets_the_past_and_lets_a_sleeper_speak_again() {
     let latest = engines[0].latest(Member(3)).expect("the sleeper's latest stays as a tombstone");
     assert_eq!(Some(latest), engines[1].latest(Member(3)));
     waits(&engines[0], stale, Missing::Past(ROOT));
+    // A thread begun again where memory no longer reaches is no new thread: its weight must not count twice.
+    let newcomer = engine(vec![1; 4], Some(1));
+    let draft = newcomer.draft(Slot(40), engines[0].base(), &newcomer.view());
+    let base = engines[0].base();
+    let again = from_draft(&Draft { base, ..draft }, BlockEstimate::Vote(base));
+    waits(&engines[0], again, Missing::Past(base));
     for message in &all {
         let (_, refused) = feed(&mut engines[3], 40, message, &archive);
         assert_eq!(refused, []);

@@ -10,11 +10,14 @@
 //! Every input is handled to its end; what is to be done comes back as effects in the order of the crash contract:
 //! the store's writes (synced when something is to be said), the guard beside the store, then everything sent.
 
+mod doubt;
 mod finality;
 mod ledger;
+mod past;
 mod queries;
 mod receive;
 mod record;
+mod replay;
 mod restart;
 mod sync;
 mod voice;
@@ -38,9 +41,11 @@ use crate::{
     store::{Store, Write},
     units::{ChainId, Epoch, Height, SlotClock, Timestamp},
 };
+use doubt::Doubts;
 use finality::Shares;
 use kakera_cbc::{BlockId, Blocks, Engine, Member, MessageId, Slot, Speaker};
 use ledger::Ledger;
+use past::Past;
 use std::{collections::BTreeMap, sync::Arc};
 use sync::Fetches;
 use voice::Voice;
@@ -187,6 +192,15 @@ pub enum Breach {
         /// The certified block.
         certified: BlockId,
     },
+    /// The stored messages, judged again, show something else than what is believed.
+    #[error("the stored messages contradict {what}")]
+    Past {
+        /// What is believed.
+        what: &'static str,
+    },
+    /// The store does not hold what was written.
+    #[error("{0}")]
+    InvalidStore(InvalidStore),
     /// The store failed under the replica.
     #[error("{0}")]
     Store(crate::store::StoreFailure),
@@ -203,10 +217,12 @@ pub struct Replica<A: Application> {
     store: Arc<dyn Store>,
     app: A,
     engine: Engine<Blocks>,
+    past: Past,
     speaker: Speaker,
     ledger: Ledger<A::State>,
     shares: Shares,
     fetches: Fetches,
+    doubts: Doubts,
     voice: Voice,
     /// Messages that the engine has parked, as they came, and from whom.
     waiting: BTreeMap<MessageId, (Member, Carried)>,
@@ -280,6 +296,7 @@ impl<A: Application> StateMachine for Replica<A> {
         if self.voice.phase == Phase::Halted {
             return Vec::new();
         }
+        self.revisit();
         match input {
             Input::Tick => {}
             Input::Peer { from, message } => self.hear(from, message),
@@ -297,7 +314,8 @@ impl<A: Application> StateMachine for Replica<A> {
         if self.voice.phase == Phase::Halted {
             return Timestamp(u64::MAX);
         }
-        self.voice.next_wakeup(&self.clock, self.timing.delay_ms, self.now).min(self.fetches.next_wakeup())
+        let schedule = self.voice.next_wakeup(&self.clock, self.timing.delay_ms, self.now);
+        schedule.min(self.fetches.next_wakeup()).min(self.past.next_wakeup())
     }
 }
 

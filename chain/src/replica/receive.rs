@@ -12,15 +12,13 @@ use crate::{
     codec,
     message::{Estimate, Evidence, SignedMessage},
     peer::{Carried, CiteEntry, PeerMessage},
-    store::{StoreFailure, Table},
+    store::Table,
 };
 use kakera_cbc::{BlockId, Checked, Event, Member, MessageId, Missing, Observation, Slot, Verdict};
 use std::sync::Arc;
 
 /// Bytes of blocks that wait with messages of one sender at most.
 const WAITING_BYTES: usize = 4 * Block::MAX_BYTES;
-/// Slots below the certified block's of which messages stay in memory, at least.
-const SLOTS_KEPT: u64 = 4096;
 
 /// What a message proposes, as far as it can be judged now.
 enum Content<S> {
@@ -67,6 +65,10 @@ impl<A: Application> Replica<A> {
         }
         carried.message.clone().verify(&self.seats, self.era.network).map_err(|_| Refused::Signature)?;
         if Some(carried.message.statement.sender) == self.engine.me() {
+            // Anybody may repeat what this member said long ago: that has left memory, not the store.
+            if self.is_stored(&id) {
+                return Ok(());
+            }
             self.hear_own();
         }
         // Before it may wait: a signed message with another block must not stand in the way of the whole one.
@@ -78,7 +80,7 @@ impl<A: Application> Replica<A> {
     }
 
     /// The block that a proposal carries, as far as it can be judged by itself.
-    fn proposed(&self, carried: &Carried) -> Result<Option<Block>, Refused> {
+    pub(super) fn proposed(&self, carried: &Carried) -> Result<Option<Block>, Refused> {
         let statement = &carried.message.statement;
         let Estimate::Proposal { block: id, parent, height } = statement.estimate else {
             return if carried.block.is_none() { Ok(None) } else { Err(Refused::Block) };
@@ -115,7 +117,13 @@ impl<A: Application> Replica<A> {
     }
 
     /// Inserts a message whose signature was checked, or parks it, or refuses it.
-    fn admit(&mut self, from: Member, id: MessageId, carried: Carried, block: Option<Block>) -> Result<(), Refused> {
+    pub(super) fn admit(
+        &mut self,
+        from: Member,
+        id: MessageId,
+        carried: Carried,
+        block: Option<Block>,
+    ) -> Result<(), Refused> {
         let message = carried.message.statement.to_message(id);
         let (sender, seq) = (message.sender, message.seq);
         // More branches of a known equivocator are of use only below what others cite: they could be without end.
@@ -128,7 +136,10 @@ impl<A: Application> Replica<A> {
         let missing = match self.engine.check(self.slot(), &message) {
             Verdict::Known => return Ok(()),
             Verdict::Invalid(reason) => return Err(Refused::Message(reason)),
+            // What is stored and has left memory was judged before.
+            Verdict::Waiting(Missing::Past(_)) if self.is_stored(&id) => return Ok(()),
             Verdict::Waiting(missing) => missing,
+            Verdict::Valid(_) if self.is_unasked(sender, seq, &message.base) => Missing::Past(message.base),
             Verdict::Valid(checked) => {
                 let held = match block.map_or(Content::Nothing, |block| self.content(block)) {
                     Content::Nothing => Ok(None),
@@ -159,6 +170,11 @@ impl<A: Application> Replica<A> {
             self.waiting.retain(|id, _| engine.is_parked(id));
         }
         Ok(())
+    }
+
+    fn is_stored(&mut self, id: &MessageId) -> bool {
+        let loaded = self.store.load(Table::MessageIds, &id.0);
+        self.read(loaded).is_none_or(|number| number.is_some())
     }
 
     /// Bytes of blocks that wait with one sender's messages.
@@ -238,6 +254,8 @@ impl<A: Application> Replica<A> {
         self.out.put(Table::Threads, record::thread_key(statement.sender, statement.seq, number), id.0);
         self.voice.totals.messages += 1;
         let events = self.engine.insert(checked);
+        self.keep_ambiguous(&id);
+        self.keep_line(&carried.message.statement.base);
         if let (Estimate::Proposal { block, .. }, Some(bytes)) = (carried.message.statement.estimate, carried.block) {
             self.out.put(Table::Blocks, block.0, bytes);
         }
@@ -259,7 +277,7 @@ impl<A: Application> Replica<A> {
         }
     }
 
-    fn convict(&mut self, member: Member, first: &MessageId, second: &MessageId) {
+    pub(super) fn convict(&mut self, member: Member, first: &MessageId, second: &MessageId) {
         let (Some(first), Some(second)) = (self.signed(first), self.signed(second)) else { return };
         let evidence = Evidence { first, second };
         self.out.put(Table::Evidence, member.0.to_be_bytes(), codec::encode(&evidence));
@@ -315,16 +333,27 @@ impl<A: Application> Replica<A> {
         Ok(())
     }
 
+    /// Steps along an equivocator's thread, or after one, may lead to several messages once more of them are held than
+    /// there are now: the next start and a rebuild hold more, and must resolve them as they were resolved now.
+    fn keep_ambiguous(&mut self, id: &MessageId) {
+        if self.engine.faulty().next().is_none() {
+            return;
+        }
+        let Some(cites) = self.engine.observations(id) else { return };
+        let members = self.seats.committee.members().zip(&cites);
+        let ambiguous = |(member, seen): (Member, &Observation)| {
+            matches!(seen, Observation::Latest(_)) && self.engine.is_faulty(member)
+        };
+        if members.into_iter().any(ambiguous) {
+            self.keep_cites(id, &cites);
+        }
+    }
+
     /// Keeps the whole justification of a message whose advances alone do not tell it: for the next start, and for
     /// peers that ask when it has left memory.
     pub(super) fn keep_cites(&mut self, id: &MessageId, cites: &[Observation]) {
         let entries: Vec<CiteEntry> = cites.iter().map(CiteEntry::from).collect();
         self.out.put(Table::Meta, record::cites_key(id), codec::encode(&entries));
-    }
-
-    pub(super) fn stored_cites(&self, id: &MessageId) -> Result<Option<Vec<Observation>>, StoreFailure> {
-        let entries: Option<Vec<CiteEntry>> = record::load(&*self.store, Table::Meta, &record::cites_key(id))?;
-        Ok(entries.map(|entries| entries.iter().map(Observation::from).collect()))
     }
 
     /// Forgets what finality has made useless. Blocks and states go block by block, messages in large steps.
@@ -333,24 +362,10 @@ impl<A: Application> Replica<A> {
         let certified = &self.ledger.certified().block.header;
         let (height, slot) = (certified.height.0, certified.slot.0);
         self.ledger.forget_below(crate::units::Height(height.saturating_sub(BLOCKS_KEPT)));
-        self.prune_messages(slot.saturating_sub(self.slots_kept()));
-    }
-
-    /// The same while stored messages are inserted again: whatever was in memory when a message came must be there
-    /// now, so that it resolves as it did then. The newest `base` of a message so far is no newer than the certified
-    /// block was then.
-    pub(super) fn prune_reloaded(&mut self, base: Slot) {
-        self.prune_messages(base.0.saturating_sub(2 * self.slots_kept()));
-    }
-
-    /// A slow chain's messages stay for longer: at least until its last blocks are certified everywhere.
-    fn slots_kept(&self) -> u64 {
-        SLOTS_KEPT.max(64 * self.timing.heartbeat_slots)
-    }
-
-    fn prune_messages(&mut self, line: u64) {
-        if line > self.engine.line().0 + self.slots_kept() / 4 {
+        let (line, kept) = (slot.saturating_sub(self.past.slots_kept), self.past.slots_kept);
+        if line > self.engine.line().0.saturating_add(kept / 4) && !self.past.holds(self.slot()) {
             self.engine.prune(Slot(line));
+            self.end_phases();
         }
     }
 }

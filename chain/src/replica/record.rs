@@ -3,16 +3,19 @@
 use crate::{
     codec,
     message::SignedMessage,
+    peer::CiteEntry,
     store::{Store, StoreFailure, Table},
     units::Height,
 };
 use borsh::{BorshDeserialize, BorshSerialize};
-use kakera_cbc::{BlockId, Member, MessageId};
+use kakera_cbc::{BlockId, Member, MessageId, Observation};
 
 /// Key of the last certified block's height and id.
 pub(super) const CERTIFIED: &[u8] = b"replica/certified";
 /// Key of the greatest height and the id that this member signed as final.
 pub(super) const OWN_FINALITY: &[u8] = b"replica/own-finality";
+/// Key of the stretches of messages that were taken with a lower pruning line than usual.
+pub(super) const PHASES: &[u8] = b"replica/phases";
 /// Key of the running totals.
 pub(super) const TOTALS: &[u8] = b"replica/totals";
 
@@ -48,6 +51,22 @@ pub(super) fn load_message(store: &dyn Store, id: &MessageId) -> Result<Option<S
         Some(number) => load(store, Table::Messages, &number),
         None => Ok(None),
     }
+}
+
+/// The whole justification of a message whose advances alone do not tell it.
+pub(super) fn load_cites(store: &dyn Store, id: &MessageId) -> Result<Option<Vec<Observation>>, StoreFailure> {
+    let entries: Option<Vec<CiteEntry>> = load(store, Table::Meta, &cites_key(id))?;
+    Ok(entries.map(|entries| entries.iter().map(Observation::from).collect()))
+}
+
+/// The messages stored at one place: several only after equivocation.
+pub(super) fn load_at(store: &dyn Store, member: Member, seq: u64) -> Result<Vec<SignedMessage>, StoreFailure> {
+    const TWINS: usize = 4;
+    let from = thread_key(member, seq, 0);
+    let rows = store.scan(Table::Threads, &from, TWINS)?;
+    let numbers = rows.iter().take_while(|(key, _)| key.get(..10) == from.get(..10));
+    let numbers = numbers.filter_map(|(key, _)| key.get(10..18));
+    numbers.filter_map(|number| load(store, Table::Messages, number).transpose()).collect()
 }
 
 pub(super) fn certified_id(store: &dyn Store, height: Height) -> Result<Option<BlockId>, StoreFailure> {

@@ -1,7 +1,15 @@
 //! Opening a replica: from genesis, or from what was persisted.
 
 use super::{
-    Era, Held, Out, Phase, Replica, SignState, finality::Shares, ledger::Ledger, record, sync::Fetches, voice::Voice,
+    Era, Held, Out, Replica, SignState,
+    doubt::Doubts,
+    finality::Shares,
+    ledger::Ledger,
+    past::Past,
+    record,
+    replay::{Phase, Replay},
+    sync::Fetches,
+    voice::{self, Voice},
 };
 use crate::{
     application::{Application, Executed},
@@ -9,13 +17,16 @@ use crate::{
     certificate::Seats,
     genesis::Network,
     keys::SecretKey,
-    message::{Estimate, Evidence, SignedMessage},
+    message::Estimate,
     store::{Store, StoreFailure, Table},
     units::{ChainId, Epoch, Height, Timestamp},
 };
-use kakera_cbc::{BlockId, Blocks, Engine, Leaders, Limits, Member, Missing, Slot, Speaker, SpeakerConfig, Verdict};
+use kakera_cbc::{BlockId, Blocks, Engine, Leaders, Limits, Member, Speaker, SpeakerConfig};
 use std::{collections::BTreeMap, sync::Arc};
 use thiserror::Error;
+
+/// Slots below the certified block's of which messages stay in memory, at least.
+const SLOTS_KEPT: u64 = 4096;
 
 /// What a replica is.
 pub struct ReplicaConfig {
@@ -59,7 +70,19 @@ pub enum InvalidStore {
 
 impl<A: Application> Replica<A> {
     /// Opens the replica of a chain on what the store holds.
-    pub fn open(config: ReplicaConfig, mut app: A, store: Arc<dyn Store>) -> Result<Self, InvalidStore> {
+    pub fn open(config: ReplicaConfig, app: A, store: Arc<dyn Store>) -> Result<Self, InvalidStore> {
+        // A slow chain's messages stay for longer: at least until its last blocks are certified everywhere.
+        let slots_kept = SLOTS_KEPT.max(64 * config.network.timing(config.chain).heartbeat_slots);
+        Self::open_keeping(slots_kept, config, app, store)
+    }
+
+    /// The same with messages kept in memory for so many slots below the certified block's, 4 at least.
+    pub(super) fn open_keeping(
+        slots_kept: u64,
+        config: ReplicaConfig,
+        mut app: A,
+        store: Arc<dyn Store>,
+    ) -> Result<Self, InvalidStore> {
         let ReplicaConfig { network, chain, seats, me, genesis, leaders, guard, now } = config;
         let (timing, clock) = (network.timing(chain), network.clock(chain));
         let root = genesis.id(network.id);
@@ -69,13 +92,17 @@ impl<A: Application> Replica<A> {
         let protocol = Blocks::new(root, genesis.height.0, genesis.slot, Leaders::new(leaders));
         let certificate = record::load(&*store, Table::Certificates, &certified.height().0.to_be_bytes())?;
         let totals = record::load(&*store, Table::Meta, record::TOTALS)?.unwrap_or_default();
-        let phase = if member.is_some() { Phase::Joining } else { Phase::Observer };
+        let engine = Engine::new(seats.committee.clone(), member, Limits::default(), protocol);
+        let past = Past::new(engine.clone(), slots_kept, record::load(&*store, Table::Meta, record::PHASES)?);
+        let phase = if member.is_some() { voice::Phase::Joining } else { voice::Phase::Observer };
         let mut replica = Replica {
-            engine: Engine::new(seats.committee.clone(), member, Limits::default(), protocol),
+            engine,
+            past,
             speaker: Speaker::new(SpeakerConfig { slot_ms: timing.slot_ms, delay_ms: timing.delay_ms }),
             ledger: Ledger::new(certified),
             shares: Shares::new(record::load(&*store, Table::Meta, record::OWN_FINALITY)?),
             fetches: Fetches::new(timing.delay_ms),
+            doubts: Doubts::default(),
             voice: Voice::new(phase, totals, now),
             key: me.map(|(_, key)| key),
             waiting: BTreeMap::new(),
@@ -100,65 +127,35 @@ impl<A: Application> Replica<A> {
     }
 
     /// Inserts all stored messages again, in their order, and executes the blocks above the certified one.
+    ///
+    /// The second try keeps everything in memory until the end: whatever this process has taken, it takes again.
     fn reload(&mut self) -> Result<(), InvalidStore> {
+        match self.replay_all(self.past.phases.clone()) {
+            Err(InvalidStore::Contradiction { .. } | InvalidStore::Lacks { .. }) => {
+                self.replay_all(vec![Phase { line: 0, until: Phase::OPEN }])
+            }
+            done => done,
+        }
+    }
+
+    fn replay_all(&mut self, phases: Vec<Phase>) -> Result<(), InvalidStore> {
         const AT_ONCE: usize = 1024;
         let store = self.store.clone();
-        for row in store.scan(Table::Evidence, &[], usize::from(u16::MAX))? {
-            let evidence: Evidence = decode(Table::Evidence, &row.1)?;
-            let ids = (evidence.first.statement.id(self.era.network), evidence.second.statement.id(self.era.network));
-            self.engine.accuse(evidence.first.statement.sender, ids.0, ids.1);
-        }
-        let mut base = Slot(0);
+        let mut replay = Replay::new(self.past.empty.clone(), self.era.network, phases, self.past.slots_kept, &*store)?;
         loop {
-            let rows = store.scan(Table::Messages, &self.next_insertion.to_be_bytes(), AT_ONCE)?;
-            for (_, bytes) in &rows {
-                base = base.max(self.reinsert(decode(Table::Messages, bytes)?)?);
-                self.next_insertion += 1;
+            let taken = replay.step(&*store, AT_ONCE)?;
+            for message in &taken {
+                if let Estimate::Proposal { block, parent, .. } = message.statement.estimate {
+                    self.reload_block(&block, &parent)?;
+                }
             }
-            self.prune_reloaded(base);
-            if rows.len() < AT_ONCE {
+            if taken.len() < AT_ONCE {
                 break;
             }
         }
-        let certified = self.ledger.certified().id;
-        if certified != self.era.root {
-            self.certify_stored(certified, "certified block")?;
-        }
-        self.out = Out::default();
+        self.next_insertion = replay.next();
+        self.engine = replay.finish(self.ledger.certified().id)?;
         Ok(())
-    }
-
-    /// Inserts one message again; answers its base's slot.
-    fn reinsert(&mut self, message: SignedMessage) -> Result<Slot, InvalidStore> {
-        let statement = &message.statement;
-        let id = statement.id(self.era.network);
-        if !self.engine.is_certified(&statement.base) {
-            self.certify_stored(statement.base, "base of a message")?;
-        }
-        let parsed = statement.to_message(id);
-        let checked = match self.engine.check(Slot(u64::MAX), &parsed) {
-            Verdict::Valid(checked) => checked,
-            Verdict::Waiting(Missing::FullCites(_)) => {
-                let cites = self.stored_cites(&id)?.ok_or(InvalidStore::Lacks { what: "what a message cites" })?;
-                match self.engine.check_full(Slot(u64::MAX), &parsed, &cites) {
-                    Verdict::Valid(checked) => checked,
-                    _ => return Err(InvalidStore::Contradiction { what: "message and what it cites" }),
-                }
-            }
-            _ => return Err(InvalidStore::Contradiction { what: "message" }),
-        };
-        let estimate = statement.estimate;
-        if let Estimate::Proposal { block, parent, .. } = estimate {
-            self.reload_block(&block, &parent)?;
-        }
-        self.engine.insert(checked);
-        // Peers may still speak on any certified block, also on one that no stored message has for its base.
-        if let Estimate::Proposal { block, height, .. } = estimate
-            && record::certified_id(&*self.store, Height(height))? == Some(block)
-        {
-            self.certify_stored(block, "certified block")?;
-        }
-        Ok(self.engine.protocol().block(&message.statement.base).map_or(Slot(0), |base| base.slot))
     }
 
     /// Executes a stored block again when its parent's state is at hand: those above the certified one.
@@ -184,14 +181,12 @@ impl<A: Application> Replica<A> {
         self.ledger.insert(Held { id: *id, block: Arc::new(block), executed });
         Ok(())
     }
-
-    /// Certifies a stored block that the store says is on the certified chain.
-    fn certify_stored(&mut self, id: BlockId, what: &'static str) -> Result<(), InvalidStore> {
-        self.engine.certify(id).map_err(|_| InvalidStore::Contradiction { what })
-    }
 }
 
-fn decode<T: borsh::BorshDeserialize + borsh::BorshSerialize>(table: Table, bytes: &[u8]) -> Result<T, StoreFailure> {
+pub(super) fn decode<T: borsh::BorshDeserialize + borsh::BorshSerialize>(
+    table: Table,
+    bytes: &[u8],
+) -> Result<T, StoreFailure> {
     crate::codec::decode(bytes, usize::MAX).map_err(|error| StoreFailure { table, reason: error.to_string() })
 }
 

@@ -107,7 +107,8 @@ impl<A: Application> Replica<A> {
     /// Asks for what is missing and due.
     pub(super) fn fetch(&mut self) {
         let now = self.now;
-        let missing: BTreeSet<Want> = self.engine.missing().filter_map(want_for).collect();
+        let mut missing: BTreeSet<Want> = self.engine.missing().filter_map(want_for).collect();
+        missing.extend(self.doubted().into_iter().map(Want::Cites));
         let wants = &mut self.fetches.wants;
         wants.retain(|want, fetch| (fetch.told.is_some() && fetch.tries < 4) || missing.contains(want));
         for want in missing {
@@ -339,7 +340,7 @@ impl<A: Application> Replica<A> {
         }
         let stored = match self.engine.observations(&message) {
             Some(observations) => Ok(Some(observations)),
-            None => self.stored_cites(&message),
+            None => record::load_cites(&*self.store, &message),
         };
         if let Some(observations) = self.read(stored).flatten() {
             let cites = observations.iter().map(CiteEntry::from).collect();

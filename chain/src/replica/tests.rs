@@ -3,7 +3,10 @@
 
 mod absence;
 mod bench;
+mod doubt;
 mod hostile;
+mod past;
+mod puppet;
 
 use super::*;
 use bench::{Bench, Disk};

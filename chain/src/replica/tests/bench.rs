@@ -169,6 +169,9 @@ pub(super) struct Bench {
     pub(super) replicas: Vec<Option<Replica<Counting>>>,
     pub(super) stores: Vec<Arc<MemoryStore>>,
     guards: Vec<SignState>,
+    slots_kept: Option<u64>,
+    /// Whether evidence gets lost.
+    pub(super) lose_evidence: bool,
     /// Arrival time, a number for order, from, to and what.
     flying: BTreeMap<(u64, u64), (usize, usize, PeerMessage)>,
     sent: u64,
@@ -180,6 +183,11 @@ pub(super) fn key(member: usize) -> SecretKey {
 
 impl Bench {
     pub(super) fn new(members: usize, seed: u64) -> Bench {
+        Bench::keeping(None, members, seed)
+    }
+
+    /// Members that keep messages in memory for so many slots.
+    pub(super) fn keeping(slots_kept: Option<u64>, members: usize, seed: u64) -> Bench {
         let validator = |member: usize| GenesisValidator {
             name: format!("v{member}"),
             role: Role::Beacon,
@@ -223,6 +231,8 @@ impl Bench {
             replicas: (0..members).map(|_| None).collect(),
             stores: (0..members).map(|_| Arc::default()).collect(),
             guards: vec![SignState::default(); members],
+            slots_kept,
+            lose_evidence: false,
             flying: BTreeMap::new(),
             sent: 0,
         };
@@ -270,7 +280,12 @@ impl Bench {
             guard: self.guards[member],
             now: Timestamp(self.now),
         };
-        let replica = Replica::open(config, app, self.stores[member].clone()).unwrap();
+        let store = self.stores[member].clone();
+        let replica = match self.slots_kept {
+            Some(slots) => Replica::open_keeping(slots, config, app, store),
+            None => Replica::open(config, app, store),
+        };
+        let replica = replica.unwrap();
         self.replicas[member] = Some(replica);
         self.step(member, Input::Tick);
     }
@@ -298,6 +313,9 @@ impl Bench {
 
     fn fly(&mut self, from: usize, to: usize, message: PeerMessage) {
         if from == to || self.replicas[to].is_none() || self.cut.contains(&from) || self.cut.contains(&to) {
+            return;
+        }
+        if self.lose_evidence && matches!(message, PeerMessage::Evidence(_)) {
             return;
         }
         if self.random(100) < self.lose_percent {

@@ -1,6 +1,10 @@
 //! What a peer may say to break a replica, and what must come of it.
 
-use super::{bench::key, *};
+use super::{
+    bench::key,
+    puppet::{Puppet, carried, slot},
+    *,
+};
 use crate::{
     advances::Advances,
     certificate::{Finality, FinalitySignature},
@@ -12,56 +16,6 @@ use crate::{
     store::Table,
 };
 use kakera_cbc::Cite;
-
-/// A member that says what it likes: what its engine held when it was taken over.
-struct Puppet {
-    engine: Engine<Blocks>,
-    me: usize,
-    era: Era,
-}
-
-impl Puppet {
-    /// The member's process ends, and its key speaks for somebody else.
-    fn of(bench: &mut Bench, me: usize) -> Puppet {
-        let replica = bench.replicas[me].as_ref().unwrap();
-        let puppet = Puppet { engine: replica.engine.clone(), me, era: replica.era };
-        bench.crash(me);
-        puppet
-    }
-
-    /// Its next vote, as valid as any, said in a slot.
-    fn statement(&self, slot: u64) -> Statement {
-        let draft = self.engine.draft(Slot(slot), self.engine.base(), &self.engine.view());
-        Statement {
-            chain: self.era.chain,
-            epoch: self.era.epoch,
-            root: self.era.root,
-            sender: draft.sender,
-            seq: draft.seq,
-            slot: draft.slot,
-            base: draft.base,
-            advances: Advances(draft.advances.clone()),
-            cites: draft.cites,
-            estimate: Estimate::Vote(draft.value),
-        }
-    }
-
-    fn sign(&self, statement: Statement) -> SignedMessage {
-        SignedMessage::sign(statement, &key(self.me), self.era.network)
-    }
-
-    fn vote(&self, slot: u64) -> PeerMessage {
-        carried(self.sign(self.statement(slot)))
-    }
-}
-
-fn carried(message: SignedMessage) -> PeerMessage {
-    PeerMessage::Message(Box::new(Carried { message, block: None, certificate: None }))
-}
-
-fn slot(bench: &Bench) -> u64 {
-    bench.status(0).slot.0
-}
 
 fn status(bench: &Bench, tip: Option<(u64, MessageId)>) -> PeerStatus {
     let tips = vec![tip; bench.replicas.len()];

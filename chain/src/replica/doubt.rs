@@ -1,0 +1,78 @@
+//! Messages that wait in vain: perhaps for something that does not exist.
+//!
+//! The steps of a message count from its sender's previous one. Of an equivocator another message may be held at that
+//! place than the one that was meant; then the steps lead to a message that nobody has said. What a message cites in
+//! full tells; it is asked for once a few rounds of asking for the step's end have brought nothing.
+
+use super::Replica;
+use crate::{application::Application, units::Timestamp};
+use kakera_cbc::{Member, MessageId, Missing};
+use std::collections::BTreeMap;
+
+/// How long a message waits for another before it is doubted, in network delays: three rounds of asking.
+const PATIENCE_DELAYS: u64 = 16;
+/// How long one message of a sender is doubted before it is the next one's turn: all members of a small committee can
+/// be asked.
+const TURN_MS: u64 = 10_000;
+
+/// Since when a message waits for another, and how many turns it has had.
+#[derive(Clone, Copy)]
+struct Doubt {
+    since: Timestamp,
+    turns: u32,
+}
+
+/// At most one message of each sender is doubted at a time, so that nobody's junk hides what others said.
+#[derive(Default)]
+pub(super) struct Doubts {
+    waiting: BTreeMap<MessageId, Doubt>,
+    /// Whose turn it is of each sender's messages, and until when.
+    turns: BTreeMap<Member, (MessageId, Timestamp)>,
+    next_review: Timestamp,
+}
+
+impl<A: Application> Replica<A> {
+    /// Messages whose full justification is worth asking for.
+    pub(super) fn doubted(&mut self) -> Vec<MessageId> {
+        if self.now >= self.doubts.next_review {
+            self.doubts.next_review = self.now.plus(self.timing.delay_ms);
+            self.review_doubts();
+        }
+        let unknown = |id: &MessageId| self.engine.is_parked(id) && self.engine.supplied_cites(id).is_none();
+        self.doubts.turns.values().map(|(id, _)| *id).filter(unknown).collect()
+    }
+
+    fn review_doubts(&mut self) {
+        let (now, engine, doubts) = (self.now, &self.engine, &mut self.doubts);
+        let of_messages = engine.missing().filter(|missing| matches!(missing, Missing::Message { .. }));
+        let ids = of_messages.flat_map(|missing| engine.waiting_for(missing));
+        let waiting: BTreeMap<MessageId, (Member, u64)> = ids
+            .filter_map(|id| {
+                let statement = &self.waiting.get(id)?.1.message.statement;
+                Some((*id, (statement.sender, statement.seq)))
+            })
+            .collect();
+        doubts.waiting.retain(|id, _| engine.is_parked(id));
+        // One that waits for what it was found to cite keeps its turn, and with it the full justification.
+        doubts.turns.retain(|_, (id, until)| engine.is_parked(id) && now < *until);
+        let patience = self.timing.delay_ms.saturating_mul(PATIENCE_DELAYS);
+        let mut next = BTreeMap::new();
+        for (id, (sender, seq)) in &waiting {
+            let doubt = doubts.waiting.entry(*id).or_insert(Doubt { since: now, turns: 0 });
+            if now < doubt.since.plus(patience) || doubts.turns.contains_key(sender) {
+                continue;
+            }
+            // First those that are known to be cited: an equivocator can say as many others as it likes.
+            let uncited = engine.waiting_for(&Missing::Id(*id)).is_empty();
+            let rank = (uncited, doubt.turns, *seq, *id);
+            let best = next.entry(*sender).or_insert(rank);
+            *best = (*best).min(rank);
+        }
+        for (sender, (.., id)) in next {
+            if let Some(doubt) = doubts.waiting.get_mut(&id) {
+                doubt.turns = doubt.turns.saturating_add(1);
+            }
+            doubts.turns.insert(sender, (id, now.plus(TURN_MS)));
+        }
+    }
+}
