@@ -53,6 +53,7 @@
 #![doc = include_str!("../docs/figures.md")]
 
 mod arena;
+pub mod attacks;
 mod binary;
 mod clique;
 mod committee;
@@ -66,6 +67,7 @@ mod integer;
 pub mod lab;
 mod levels;
 mod message;
+pub mod net;
 mod order;
 mod pending;
 mod row;
