@@ -257,6 +257,11 @@ pub struct Levels {
 }
 
 impl Levels {
+    /// First messages by level, from 0, then by member.
+    pub(crate) fn into_starts(self) -> Vec<Vec<u32>> {
+        self.starts
+    }
+
     /// The level of the member's newest message; none when it does not agree.
     #[must_use]
     pub fn of(&self, member: Member) -> Option<u32> {

@@ -198,8 +198,9 @@ impl<P: Protocol> Pending<P> {
     fn take(&mut self, id: &MessageId) -> Option<Message<P>> {
         let Parked { message, missing } = self.parked.remove(id)?;
         self.shares[usize::from(message.sender.0)].remove(&(message.seq, *id));
-        if let Some(missing) = missing {
-            self.stop_waiting(id, &missing);
+        match missing {
+            Some(missing) => self.stop_waiting(id, &missing),
+            None => self.ready.retain(|other| other != id),
         }
         Some(message)
     }

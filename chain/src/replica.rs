@@ -11,6 +11,7 @@
 //! the store's writes (synced when something is to be said), the guard beside the store, then everything sent.
 
 mod doubt;
+mod explain;
 mod finality;
 mod ledger;
 mod past;
@@ -22,6 +23,8 @@ mod restart;
 mod sync;
 mod voice;
 
+pub use explain::BlockExplanation;
+pub use kakera_cbc::{Explanation, Hold, LevelFinding, MemberFinding, Stand};
 pub use ledger::Held;
 pub use queries::{Head, MemberStatus, Status, Totals};
 pub use restart::{InvalidStore, ReplicaConfig};

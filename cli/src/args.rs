@@ -1,5 +1,9 @@
 //! The command line's grammar.
 
+mod lab;
+
+pub(crate) use lab::{Chain, DrawArgs, ExplainArgs, LabCommand, RandomArgs};
+
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -51,8 +55,18 @@ pub(crate) enum Command {
     },
     /// Show every node: how far it is, what is silent, what holds a chain back.
     Status,
-    /// Study consensus without a network.
-    #[command(subcommand)]
+    /// Study consensus: replay, draw, make up and explain message DAGs.
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  kakera lab replay cbc/samples/cbc-cases.jsonl
+  kakera lab draw cbc/samples/cbc-cases.jsonl --id swing-014 --svg dag.svg
+  kakera lab random --seed 7 | kakera lab draw -
+  kakera lab explain cbc/samples/cbc-cases.jsonl --id tie-023 --candidate m8
+  kakera lab explain --height 42 --chain shard-0
+
+docs/lab.md has the format of cases and how to read the answers."
+    )]
     Lab(LabCommand),
     /// Start twelve processes, load them, kill two on the way, check everything, and leave nothing behind.
     Demo(DemoArgs),
@@ -180,16 +194,6 @@ pub(crate) struct TrackArgs {
     /// Give up after this many seconds.
     #[arg(long, default_value_t = 120)]
     pub(crate) timeout: u64,
-}
-
-/// `kakera lab ...`
-#[derive(Debug, Subcommand)]
-pub(crate) enum LabCommand {
-    /// Replay message DAGs, one JSON case a line, and print each observer's verdicts.
-    Replay {
-        /// The file of cases; `-` is standard input.
-        file: PathBuf,
-    },
 }
 
 /// `kakera demo ...`

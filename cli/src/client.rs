@@ -118,6 +118,15 @@ impl Client {
         .await
     }
 
+    /// Why a block of the answering node's chain is final, or what holds it back.
+    pub(crate) async fn explain(&self, which: v1::explain_request::Which) -> Result<v1::BlockExplanation> {
+        self.call(self.turn(), |channel| {
+            let request = v1::ExplainRequest { which: Some(which.clone()) };
+            async move { ChainsClient::new(channel).explain(request).await }
+        })
+        .await
+    }
+
     /// The beacon's last certified state; only beacon nodes answer.
     pub(crate) async fn beacon_state(&self) -> Result<v1::BeaconState> {
         let ask = |channel| async move { BeaconClient::new(channel).get_state(v1::GetBeaconStateRequest {}).await };

@@ -18,6 +18,11 @@ impl Output {
         let _ = writeln!(io::stdout(), "{}", line.trim_end());
     }
 
+    /// Prints a result that has one form for people and programs; false: the reader has gone away.
+    pub(crate) fn line(self, text: &str) -> bool {
+        writeln!(io::stdout(), "{}", text.trim_end()).is_ok()
+    }
+
     /// Prints something that is not data: for people, on stderr.
     pub(crate) fn note(self, text: &str) {
         let _ = writeln!(io::stderr(), "{text}");

@@ -4,6 +4,7 @@ pub mod accounts;
 pub mod admin;
 pub mod beacon;
 pub mod chains;
+pub mod explain;
 pub mod transactions;
 
 use crate::{

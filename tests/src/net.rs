@@ -215,6 +215,15 @@ impl Net {
         self.ask(name, |channel| async { ChainsClient::new(channel).get_block(request).await })
     }
 
+    /// Why a block of a node's own chain is final, or what holds it back.
+    ///
+    /// # Errors
+    /// The node's status.
+    pub fn explain(&self, name: &str, which: v1::explain_request::Which) -> Result<v1::BlockExplanation, Status> {
+        let request = v1::ExplainRequest { which: Some(which) };
+        self.ask(name, |channel| async { ChainsClient::new(channel).explain(request).await })
+    }
+
     /// The beacon's certified state.
     ///
     /// # Errors

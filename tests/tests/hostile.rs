@@ -9,8 +9,9 @@ use kakera_chain::{
 };
 use kakera_deploy::Profile;
 use kakera_proto::v1::{
-    self, FollowRequest, GetAccountRequest, GetBlockRequest, GetFeesRequest, SubmitManyRequest, SubmitRequest,
-    TrackReceiptRequest, TrackRequest, get_block_request::Which, submit_result::Outcome,
+    self, ExplainRequest, FollowRequest, GetAccountRequest, GetBlockRequest, GetFeesRequest, SubmitManyRequest,
+    SubmitRequest, TrackReceiptRequest, TrackRequest, explain_request::Which as Explained, get_block_request::Which,
+    submit_result::Outcome,
 };
 use kakera_shard::{Action, SignedTransaction, Transaction};
 use kakera_tests::{
@@ -98,6 +99,7 @@ fn check_answer(target: &str, what: &str, status: &Status, code: Code, reason: &
 /// Requests whose fields have the wrong shape.
 fn shape_cases(net: &Net) -> Vec<Case> {
     const BLOCK: &str = "/kakera.v1.Chains/GetBlock";
+    const EXPLAIN: &str = "/kakera.v1.Chains/Explain";
     const FEES: &str = "/kakera.v1.Accounts/GetFees";
     const ACCOUNT: &str = "/kakera.v1.Accounts/GetAccount";
     const RECEIPT: &str = "/kakera.v1.Transactions/TrackReceipt";
@@ -106,6 +108,8 @@ fn shape_cases(net: &Net) -> Vec<Case> {
     let receipt = |from_shard, to_shard| TrackReceiptRequest { from_shard, to_shard, seq: u64::MAX };
     let account = |address: &str| GetAccountRequest { address: address.to_owned(), head: false };
     let block = |which| GetBlockRequest { which };
+    let explain = |which| ExplainRequest { which };
+    let unknown = Code::NotFound;
     let mut wrong_character = net.faucet(ShardId(0)).address.to_string();
     wrong_character.replace_range(10..11, if &wrong_character[10..11] == "q" { "p" } else { "q" });
     vec![
@@ -127,6 +131,10 @@ fn shape_cases(net: &Net) -> Vec<Case> {
         ),
         case("a wrong character", ACCOUNT, &account(&wrong_character), bad, "MALFORMED_ADDRESS"),
         case("an endless address", ACCOUNT, &account(&"q".repeat(30_000)), bad, "MALFORMED_ADDRESS"),
+        case("an explanation of nothing", EXPLAIN, &explain(None), bad, "MISSING_FIELD"),
+        case("an explanation of 33 bytes", EXPLAIN, &explain(Some(Explained::Id(vec![1; 33]))), bad, "ID_LENGTH"),
+        case("why no block", EXPLAIN, &explain(Some(Explained::Id(vec![1; 32]))), unknown, "UNKNOWN_BLOCK"),
+        case("why a far height", EXPLAIN, &explain(Some(Explained::Height(u64::MAX))), unknown, "UNKNOWN_BLOCK"),
         case("a block by nothing", BLOCK, &block(None), bad, "MISSING_FIELD"),
         case("a block by five bytes", BLOCK, &block(Some(Which::Id(vec![1; 5]))), bad, "ID_LENGTH"),
         case("a block by an unknown id", BLOCK, &block(Some(Which::Id(vec![1; 32]))), Code::NotFound, "UNKNOWN_BLOCK"),

@@ -3,7 +3,7 @@
 
 use kakera_chain::units::{ChainId, ShardId};
 use kakera_deploy::Profile;
-use kakera_proto::v1::{NodeStatus, Stage};
+use kakera_proto::v1::{NodeStatus, Stage, explain_request::Which};
 use kakera_tests::{
     facts,
     load::Sender,
@@ -220,6 +220,7 @@ fn two_of_four_dead_stop_a_shard_which_says_so_and_goes_on_when_one_returns() {
     assert_eq!(later.certified_height, stalled, "two of four certify nothing");
     assert!(later.stalled);
 
+    what_holds_it_back(&net, &living[0], &dead, stalled);
     net.restart(&dead[0]);
     net.wait_active(&dead[..1]);
     for name in [&living[..], &dead[..1]].concat() {
@@ -237,6 +238,33 @@ fn two_of_four_dead_stop_a_shard_which_says_so_and_goes_on_when_one_returns() {
     net.wait_active(&dead[1..]);
     net.wait_certified(&dead[1], blocks.last().unwrap().height);
     facts::check_no_equivocation(&net, ChainId::Shard(shard));
+}
+
+/// A node, and `kakera lab explain`, name who has not voted on the first block that is not certified.
+fn what_holds_it_back(net: &Net, name: &str, dead: &[String], certified: u64) {
+    let height = |height| net.explain(name, Which::Height(height));
+    let done = height(certified).unwrap();
+    assert!(done.certified && done.r#final && done.reason == "FINAL", "{done:?}");
+    let waiting = until("a block to wait for votes", || height(certified + 1).map_err(|status| status.to_string()));
+    assert_eq!((waiting.certified, waiting.r#final, waiting.reason.as_str()), (false, false, "VOTES"), "{waiting:?}");
+    assert_eq!((waiting.total_weight, waiting.threshold, waiting.members.len()), (4, 1, 4));
+    assert!(waiting.sentence.contains("2 members of weight 2 have not voted"), "{}", waiting.sentence);
+    for dead in dead {
+        assert!(waiting.sentence.contains(&format!("{dead} silent since slot")), "{}", waiting.sentence);
+    }
+    let ask = |words: &str| {
+        let mut command = program::kakera(net.network().dir());
+        program::run(command.args(["--json", "lab", "explain"]).args(words.split(' ')), PATIENCE)
+    };
+    let shown = ask(&format!("--chain shard-0 --height {}", certified + 1));
+    let value: serde_json::Value = serde_json::from_str(&shown.output).unwrap_or_else(|_| panic!("{}", shown.all()));
+    println!("kakera lab explain: {}", value["sentence"]);
+    assert_eq!((&value["final"], &value["reason"]), (&false.into(), &"VOTES".into()), "{value}");
+    let shown = ask(&format!("--block {}", value["block"].as_str().unwrap()));
+    assert_eq!(shown.code, Some(0), "{}", shown.all());
+    assert_eq!(ask(&format!("--block {}", "ab".repeat(32))).code, Some(5), "a block of no chain");
+    assert_eq!(ask("--height 1").code, Some(2), "every chain has heights");
+    assert_eq!(ask("--height 1 --chain shard-7").code, Some(5), "there is no such chain");
 }
 
 fn says_who_is_silent(net: &Net, name: &str, dead: &[String]) -> Result<(), String> {

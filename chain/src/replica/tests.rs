@@ -4,6 +4,7 @@
 mod absence;
 mod bench;
 mod doubt;
+mod explain;
 mod hostile;
 mod past;
 mod puppet;

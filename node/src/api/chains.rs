@@ -1,6 +1,6 @@
 //! `kakera.v1.Chains`: what this node is, how far it is, and the blocks it holds.
 
-use super::{Api, id};
+use super::{Api, explain, id};
 use crate::{
     core::{Core, Stopped},
     errors::ApiError,
@@ -17,7 +17,8 @@ use kakera_chain::{
     units::{ChainId, Height, Timestamp},
 };
 use kakera_proto::v1::{
-    self, BlockInfo, GetBlockRequest, GetStatusRequest, NodeStatus, chains_server, get_block_request::Which,
+    self, BlockExplanation, BlockInfo, ExplainRequest, GetBlockRequest, GetStatusRequest, NodeStatus, chains_server,
+    explain_request, get_block_request::Which,
 };
 use kakera_shard::Shard;
 use std::sync::Arc;
@@ -74,12 +75,15 @@ pub struct ChainsService<A: Application> {
     pub name: Arc<str>,
     /// When the process started.
     pub started: Timestamp,
+    /// How often finality is explained.
+    pub explaining: explain::Turns,
 }
 
 impl<A: Application> Clone for ChainsService<A> {
     fn clone(&self) -> Self {
         let (api, core, peers) = (self.api.clone(), self.core.clone(), self.peers.clone());
-        ChainsService { api, core, peers, name: Arc::clone(&self.name), started: self.started }
+        let (name, explaining) = (Arc::clone(&self.name), self.explaining.clone());
+        ChainsService { api, core, peers, name, started: self.started, explaining }
     }
 }
 
@@ -215,6 +219,19 @@ impl<A: Served> chains_server::Chains for ChainsService<A> {
             None => return Err(refuse(ApiError::Missing { field: "height or id" })),
         };
         let found = self.core.query(move |replica, _| block_info(replica, &wanted)).await;
+        let found = found.map_err(|stopped| refuse(stopped.into()))?;
+        found.map(Response::new).ok_or_else(|| refuse(ApiError::UnknownBlock))
+    }
+
+    async fn explain(&self, request: Request<ExplainRequest>) -> Result<Response<BlockExplanation>, Status> {
+        let refuse = |error| self.api.refuse(error);
+        let wanted = match request.into_inner().which {
+            Some(explain_request::Which::Height(height)) => explain::Wanted::Height(Height(height)),
+            Some(explain_request::Which::Id(bytes)) => explain::Wanted::Id(BlockId(id("id", &bytes).map_err(refuse)?)),
+            None => return Err(refuse(ApiError::Missing { field: "height or id" })),
+        };
+        let turn = self.explaining.take().await.map_err(refuse)?;
+        let found = self.core.query(move |replica, _| explain::explain(replica, &wanted, turn)).await;
         let found = found.map_err(|stopped| refuse(stopped.into()))?;
         found.map(Response::new).ok_or_else(|| refuse(ApiError::UnknownBlock))
     }

@@ -138,6 +138,7 @@ impl<A: Served> Running<A> {
             peers: self.peers.clone(),
             name: self.opened.identity.entry().name.as_str().into(),
             started: self.opened.started,
+            explaining: Default::default(),
         };
         if let Some(listener) = self.opened.metrics_listener.take() {
             self.tasks.spawn(serve_metrics(listener, chains.clone()));

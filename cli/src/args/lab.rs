@@ -1,0 +1,221 @@
+//! The grammar of `kakera lab`.
+
+use clap::{ArgGroup, Args, Subcommand};
+use kakera_cbc::lab::{Family, Weights};
+use std::path::PathBuf;
+
+/// `kakera lab ...`
+#[derive(Debug, Subcommand)]
+pub(crate) enum LabCommand {
+    /// Replay message DAGs, one JSON case a line, and print each observer's verdicts.
+    Replay {
+        /// The file of cases; `-` is standard input.
+        file: PathBuf,
+    },
+    /// Draw a message DAG: a line a validator, time to the right, lines to what each message cites.
+    #[command(after_help = "Examples:
+  kakera lab draw cases.jsonl --id swing-014
+  kakera lab draw cases.jsonl --view validator-3 --candidate m8 --svg swing.svg
+  kakera lab random --seed 7 | kakera lab draw -
+
+On a terminal the colour is the branch a message votes for (NO_COLOR turns it off).")]
+    Draw(DrawArgs),
+    /// Make random message DAGs from a seed, with observers, as `replay` and `draw` read them.
+    #[command(after_help = "Examples:
+  kakera lab random --seed 7 | kakera lab replay -
+  kakera lab random --seed 1 --count 100 --family equiv-paper --replay
+  kakera lab random --seed 3 --validators 16 --messages 200 --partitions 2 | kakera lab draw - --svg dag.svg
+
+The same options give the same bytes on every machine; case n of --count has seed SEED + n.")]
+    Random(RandomArgs),
+    /// Say why a block is final, or what holds it back: of a case, or of a running network.
+    #[command(after_help = "Examples:
+  kakera lab explain cases.jsonl --id tie-023 --view global --candidate m4
+  kakera lab explain --height 42 --chain shard-0
+  kakera lab explain --block 50772b5d... --json
+
+For each level k: q_k, the quorum that is needed; q, the largest found; and the faulty weight that q survives,
+(2q - W)(2^k - 1) / 2^k. For each member: how far it has climbed, or why it does not count.")]
+    Explain(ExplainArgs),
+}
+
+/// `kakera lab draw ...`
+#[derive(Debug, Args)]
+pub(crate) struct DrawArgs {
+    /// The file of cases, one JSON object a line; `-` is standard input.
+    pub(crate) case: PathBuf,
+    /// Which case [default: the first].
+    #[arg(long)]
+    pub(crate) id: Option<String>,
+    /// Whose view [default: the first].
+    #[arg(long, value_name = "NAME")]
+    pub(crate) view: Option<String>,
+    /// Mark this block and how far each message has climbed for it.
+    #[arg(long, value_name = "MESSAGE")]
+    pub(crate) candidate: Option<String>,
+    /// Write an SVG picture to this file (`-` is standard output) instead of drawing on the terminal.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
+    /// Columns to draw in [default: the terminal's, else 120].
+    #[arg(long, conflicts_with = "svg", value_parser = clap::value_parser!(u16).range(40..))]
+    pub(crate) width: Option<u16>,
+}
+
+/// `kakera lab random ...`
+#[derive(Debug, Args)]
+pub(crate) struct RandomArgs {
+    /// Everything follows from it.
+    #[arg(long)]
+    pub(crate) seed: u64,
+    /// Validators, 1 to 256 [default: 3 to 8].
+    #[arg(long, value_name = "N")]
+    pub(crate) validators: Option<usize>,
+    /// Messages, 1 to 20000 [default: 12 to 60].
+    #[arg(long, value_name = "N")]
+    pub(crate) messages: Option<usize>,
+    /// How many validators equivocate [default: 1 or 2 in the families of equivocation, else none].
+    #[arg(long, value_name = "N")]
+    pub(crate) equivocators: Option<usize>,
+    /// How often the network splits in two and heals [default: once or twice in the family of partitions, else never].
+    #[arg(long, value_name = "N")]
+    pub(crate) partitions: Option<usize>,
+    /// equal, random (1 to 400) or zero (some weigh nothing) [default: the family's].
+    #[arg(long, value_parser = weights)]
+    pub(crate) weights: Option<Weights>,
+    /// honest-sync, honest-delay, partition, swing, equiv-peer, equiv-paper, zero-weight or tie [default: the seed's].
+    #[arg(long, value_parser = |text: &str| text.parse::<Family>())]
+    pub(crate) family: Option<Family>,
+    /// How many cases.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub(crate) count: u64,
+    /// Print what a replay gives instead of the cases.
+    #[arg(long)]
+    pub(crate) replay: bool,
+}
+
+/// `kakera lab explain ...`
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("what").required(true).args(["case", "block", "height"]))]
+pub(crate) struct ExplainArgs {
+    /// The file of cases, one JSON object a line; `-` is standard input.
+    #[arg(requires = "candidate")]
+    pub(crate) case: Option<PathBuf>,
+    /// Which case [default: the first].
+    #[arg(long, requires = "case")]
+    pub(crate) id: Option<String>,
+    /// Whose view [default: the first].
+    #[arg(long, value_name = "NAME", requires = "case")]
+    pub(crate) view: Option<String>,
+    /// Which message, as a block.
+    #[arg(long, value_name = "MESSAGE", requires = "case")]
+    pub(crate) candidate: Option<String>,
+    /// A block of a running network, 64 hexadecimal digits.
+    #[arg(long, value_name = "ID", value_parser = block_id)]
+    pub(crate) block: Option<[u8; 32]>,
+    /// A height of a running network: the certified block there, else the one on the way to the head.
+    #[arg(long, value_name = "N")]
+    pub(crate) height: Option<u64>,
+    /// beacon or shard-N [default: with --block whichever has it, with --height that of the only chain asked].
+    #[arg(long, value_parser = chain, conflicts_with = "case")]
+    pub(crate) chain: Option<Chain>,
+}
+
+/// A chain named on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Chain {
+    /// The beacon chain.
+    Beacon,
+    /// A shard.
+    Shard(u32),
+}
+
+fn weights(text: &str) -> Result<Weights, String> {
+    match text {
+        "equal" => Ok(Weights::Equal),
+        "random" => Ok(Weights::Random),
+        "zero" => Ok(Weights::Zero),
+        _ => Err("weights are equal, random or zero".to_owned()),
+    }
+}
+
+fn block_id(text: &str) -> Result<[u8; 32], String> {
+    let mut id = [0; 32];
+    match hex::decode_to_slice(text, &mut id) {
+        Ok(()) => Ok(id),
+        Err(_) => Err("a block's id is 64 hexadecimal digits".to_owned()),
+    }
+}
+
+fn chain(text: &str) -> Result<Chain, String> {
+    match text.strip_prefix("shard-").map(str::parse) {
+        Some(Ok(shard)) => Ok(Chain::Shard(shard)),
+        _ if text == "beacon" => Ok(Chain::Beacon),
+        _ => Err("a chain is beacon or shard-N".to_owned()),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+mod tests {
+    use super::*;
+    use crate::args::{Cli, Command};
+    use clap::Parser;
+
+    fn parse(line: &str) -> Result<LabCommand, clap::Error> {
+        let cli = Cli::try_parse_from(line.split_whitespace())?;
+        let Command::Lab(command) = cli.command else { panic!("{line} is about the lab") };
+        Ok(command)
+    }
+
+    #[test]
+    fn a_case_or_a_block_or_a_height_is_explained() {
+        let id = "ab".repeat(32);
+        let LabCommand::Explain(args) = parse(&format!("kakera lab explain --block {id}")).unwrap() else { panic!() };
+        assert_eq!((args.block, args.chain), (Some([0xab; 32]), None));
+        let LabCommand::Explain(args) = parse("kakera lab explain --height 7 --chain shard-3").unwrap() else {
+            panic!()
+        };
+        assert_eq!((args.height, args.chain), (Some(7), Some(Chain::Shard(3))));
+        let line = "kakera lab explain - --candidate m1 --view v --id x --json";
+        assert!(matches!(parse(line).unwrap(), LabCommand::Explain(ExplainArgs { case: Some(_), .. })));
+        for wrong in [
+            "kakera lab explain",
+            "kakera lab explain cases.jsonl",
+            "kakera lab explain --candidate m1",
+            "kakera lab explain --height 7 --block abc",
+            "kakera lab explain --height 7 --view x",
+            "kakera lab explain --height 7 --chain moon",
+            "kakera lab explain --height 7 --chain shard-",
+            "kakera lab explain cases.jsonl --candidate m1 --chain beacon",
+            "kakera lab explain cases.jsonl --candidate m1 --height 7",
+        ] {
+            assert_eq!(parse(wrong).unwrap_err().exit_code(), 2, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn random_settings_are_checked_as_far_as_words_go() {
+        let line = "kakera lab random --seed 7 --family equiv-paper --weights zero --count 3 --replay";
+        let LabCommand::Random(args) = parse(line).unwrap() else { panic!() };
+        assert_eq!((args.family, args.weights), (Some(Family::EquivocationPaper), Some(Weights::Zero)));
+        assert_eq!((args.count, args.replay, args.validators), (3, true, None));
+        for wrong in [
+            "kakera lab random",
+            "kakera lab random --seed -1",
+            "kakera lab random --seed 1 --family gossip",
+            "kakera lab random --seed 1 --weights heavy",
+            "kakera lab random --seed 1 --count 0",
+        ] {
+            assert_eq!(parse(wrong).unwrap_err().exit_code(), 2, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_drawing_needs_a_case() {
+        let LabCommand::Draw(args) = parse("kakera lab draw - --svg out.svg --candidate m3").unwrap() else { panic!() };
+        assert_eq!((args.candidate.as_deref(), args.view), (Some("m3"), None));
+        for wrong in ["kakera lab draw", "kakera lab draw - --width 12", "kakera lab draw - --svg x --width 100"] {
+            assert_eq!(parse(wrong).unwrap_err().exit_code(), 2, "{wrong}");
+        }
+    }
+}
