@@ -78,7 +78,7 @@ impl Committee {
             return Err(InvalidCommittee::Threshold { threshold, total: self.total });
         }
         self.threshold = threshold;
-        self.levels = self.needed_levels();
+        self.levels = self.levels.max(self.needed_levels());
         Ok(self)
     }
 

@@ -30,8 +30,10 @@ pub(crate) fn level_zero(dag: &Dag, newest: u32, agrees: &impl Fn(u32) -> bool) 
     let mut start = NONE;
     let mut at = newest;
     while let Some(node) = dag.node(at).filter(|node| agrees(node.vote)) {
-        start = at;
-        let Some(run) = dag.node(node.run) else { break };
+        let Some(run) = dag.node(node.run) else {
+            // The run began below the pruning line, where nothing voted for what is not final yet.
+            return first_above(dag, (0, at), |index| agrees(dag.vote(index)));
+        };
         if agrees(run.vote) {
             start = node.run;
             at = run.prev;
@@ -45,8 +47,15 @@ pub(crate) fn level_zero(dag: &Dag, newest: u32, agrees: &impl Fn(u32) -> bool) 
 /// The first message after `low`, up to `high`, of a thread for which `holds`, which is monotone and
 /// holds for `high`.
 fn first_in_thread(dag: &Dag, (low, high): (u32, u32), holds: impl Fn(u32) -> bool) -> u32 {
-    let depth = |index| dag.node(index).map(|node| node.seq);
-    let (Some(mut below), Some(mut above)) = (depth(low), depth(high)) else { return high };
+    match dag.node(low) {
+        Some(node) => first_above(dag, (node.seq, high), holds),
+        None => high,
+    }
+}
+
+/// The same after this depth; what left memory does not hold.
+fn first_above(dag: &Dag, (mut below, high): (u64, u32), holds: impl Fn(u32) -> bool) -> u32 {
+    let Some(mut above) = dag.node(high).map(|node| node.seq) else { return high };
     let mut found = high;
     while below + 1 < above {
         let middle = below + (above - below) / 2;

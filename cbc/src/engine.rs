@@ -139,6 +139,9 @@ impl<P: Protocol> Engine<P> {
         if self.dag.node(self.tips[place]).is_none_or(|tip| tip.seq < message.seq) {
             self.tips[place] = index;
         }
+        if self.dag.at(message.sender, message.seq).len() > 1 {
+            self.grant(message.id, message.sender, message.seq);
+        }
         self.pending.came(message.sender, message.seq, message.id);
         self.settle(before, &mut events);
         events
@@ -252,6 +255,7 @@ impl<P: Protocol> Engine<P> {
         self.dag.prune(line, &latest);
         self.protocol.prune(line);
         self.proposals = self.proposals.split_off(&line);
+        self.forget_grants();
     }
 
     /// The pruning line: nothing below it is held whole.

@@ -130,6 +130,17 @@ pub(crate) struct Pending<P: Protocol> {
     ready: Vec<MessageId>,
     /// Full justifications that peers supplied, one a sender.
     cites: BTreeMap<Member, (MessageId, Vec<Observation>)>,
+    /// For whom which of an equivocator's messages at a place was taken.
+    granted: BTreeMap<(Want, Member, u64), MessageId>,
+}
+
+/// A need for a message that an equivocator said beside another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Want {
+    /// Somebody without evidence against it.
+    who: Member,
+    /// The sender of what cites the message directly.
+    through: Member,
 }
 
 impl<P: Protocol> Pending<P> {
@@ -141,6 +152,7 @@ impl<P: Protocol> Pending<P> {
             waiting: BTreeMap::new(),
             ready: Vec::new(),
             cites: BTreeMap::new(),
+            granted: BTreeMap::new(),
         }
     }
 
@@ -260,8 +272,8 @@ impl<P: Protocol> Engine<P> {
         self.pending.wake(&Missing::Block(block));
     }
 
-    /// A peer's answer to [`Missing::FullCites`], or to an own question about a message that waits for long: kept when the message is parked and the digest
-    /// agrees, and used by the next [`Engine::check`]. Answers whether it was kept.
+    /// A peer's answer to [`Missing::FullCites`], or to an own question about a message that waits for long: kept when
+    /// the message is parked and the digest agrees, and used by the next [`Engine::check`]. Answers whether it was kept.
     pub fn supply_cites(&mut self, id: &MessageId, cites: Vec<Observation>) -> bool {
         let Some(parked) = self.pending.parked.get(id) else { return false };
         let fits = cites.len() == self.committee.len();
@@ -282,24 +294,46 @@ impl<P: Protocol> Engine<P> {
 
     /// Whether a message at this place is missed by a parked message of a member without evidence against it, directly
     /// or through parked messages of others.
+    ///
+    /// Of an equivocator's messages at one place a member can need one for each member through whose messages it came to
+    /// it, itself included: what it cites of each is one thread. Whoever asks for more of them asks in vain.
     #[must_use]
     pub fn is_wanted(&self, id: &MessageId, member: Member, seq: u64) -> bool {
-        let mut open = vec![(*id, member, seq)];
-        let mut seen = BTreeSet::new();
-        while let Some((id, member, seq)) = open.pop() {
+        let granted = |want: &Want| self.pending.granted.get(&(*want, member, seq));
+        self.wants(id, member, seq).iter().any(|want| granted(want).is_none_or(|other| other == id))
+    }
+
+    /// Who waits for a message: members without evidence against them, and the senders of what waits directly.
+    fn wants(&self, id: &MessageId, member: Member, seq: u64) -> BTreeSet<Want> {
+        let mut open: Vec<(MessageId, Member, u64, Option<Member>)> = vec![(*id, member, seq, None)];
+        let (mut seen, mut wants) = (BTreeSet::new(), BTreeSet::new());
+        while let Some((id, member, seq, through)) = open.pop() {
             for missing in [Missing::Id(id), Missing::Message { member, seq }] {
-                for waiter in self.pending.waiting.get(&missing).into_iter().flatten() {
+                for waiter in self.waiting_for(&missing) {
                     let Some(Parked { message, .. }) = self.pending.parked.get(waiter) else { continue };
+                    let through = through.unwrap_or(message.sender);
                     if !self.is_faulty(message.sender) {
-                        return true;
-                    }
-                    if seen.insert(*waiter) {
-                        open.push((*waiter, message.sender, message.seq));
+                        wants.insert(Want { who: message.sender, through });
+                    } else if seen.insert((*waiter, through)) {
+                        open.push((*waiter, message.sender, message.seq, Some(through)));
                     }
                 }
             }
         }
-        false
+        wants
+    }
+
+    /// Remembers for whom one more of an equivocator's messages at a place was taken.
+    pub(crate) fn grant(&mut self, id: MessageId, member: Member, seq: u64) {
+        for want in self.wants(&id, member, seq) {
+            self.pending.granted.entry((want, member, seq)).or_insert(id);
+        }
+    }
+
+    /// Forgets for whom messages were taken that have left memory.
+    pub(crate) fn forget_grants(&mut self) {
+        let dag = &self.dag;
+        self.pending.granted.retain(|(_, member, seq), _| !dag.at(*member, *seq).is_empty());
     }
 
     /// Takes a parked message out, whatever it misses.

@@ -1,9 +1,9 @@
 //! Bytes of strangers: whatever they are, decoding refuses them or gives what encodes back to them, and never panics.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use kakera_cbc::Cite;
+use kakera_cbc::{Blocks, Cite, Draft, Engine, Leaders, Limits, Verdict};
 use kakera_chain::{
-    BlockId, Member, MessageId, Slot,
+    BlockId, Committee, Member, MessageId, Slot,
     advances::Advances,
     block::{Block, Figures, Header},
     certificate::{Certificate, Finality},
@@ -16,7 +16,32 @@ use kakera_chain::{
     receipt::Reference,
     units::{ChainId, Epoch, Height, ShardId, Timestamp, ValidatorId},
 };
+use peak_alloc::PeakAlloc;
 use proptest::prelude::*;
+
+#[global_allocator]
+static HEAP: PeakAlloc = PeakAlloc;
+#[allow(clippy::disallowed_types, reason = "the count of bytes is the process's: one measurement at a time")]
+static ONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
+#[allow(clippy::disallowed_types, reason = "see the static")]
+fn alone() -> std::sync::MutexGuard<'static, ()> {
+    ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// The most bytes that `work` takes while it runs.
+fn peak<T>(work: impl FnOnce() -> T) -> (T, usize) {
+    let before = HEAP.current_usage();
+    HEAP.reset_peak_usage();
+    let done = work();
+    (done, HEAP.peak_usage().saturating_sub(before))
+}
+
+/// Bytes that decoding may take for each byte there is: the leanest list element is one byte on the wire and 48 in
+/// memory, and a list that grows has room for twice its length beside the half that it leaves.
+const PER_BYTE: usize = 3 * 48 + 2;
+/// And whatever the bytes are: borsh reserves a mebibyte ahead of a list of bytes, and pages ahead of other lists.
+const ANYWAY: usize = 1024 * 1024 + 64 * 1024;
 
 const NETWORK: NetworkId = NetworkId(Hash([9; 32]));
 
@@ -96,8 +121,109 @@ fn decode_all(bytes: &[u8]) {
     canonical.into_iter().flatten().for_each(|again| assert_eq!(again, bytes));
 }
 
+const MEMBERS: usize = 4;
+const ERA: BlockId = BlockId([1; 32]);
+
+fn engine(me: Option<u16>) -> Engine<Blocks> {
+    let limits = Limits { pending_total: 24, pending_per_sender: 8 };
+    let cycle = (0..MEMBERS as u16).map(Member).collect();
+    let blocks = Blocks::new(ERA, 0, Slot(0), Leaders::new(cycle));
+    Engine::new(Committee::new(vec![1; MEMBERS]).unwrap(), me.map(Member), limits, blocks)
+}
+
+fn stated(draft: Draft<Blocks>, estimate: Estimate) -> Statement {
+    let Draft { sender, seq, slot, base, advances, cites, .. } = draft;
+    let advances = Advances(advances);
+    let (chain, epoch, root) = (ChainId::Beacon, Epoch(0), ERA);
+    Statement { chain, epoch, root, sender, seq, slot, base, advances, cites, estimate }
+}
+
+/// Canonical bytes of the signed messages of three slots of four members: a proposal and votes.
+fn honest_bytes() -> Vec<Vec<u8>> {
+    let mut engines: Vec<_> = (0..MEMBERS as u16).map(|me| engine(Some(me))).collect();
+    let mut bytes = Vec::new();
+    for slot in 1..=3u64 {
+        for turn in 0..MEMBERS {
+            let author = &engines[(turn + slot as usize) % MEMBERS];
+            let draft = author.draft(Slot(slot), ERA, &author.view());
+            let estimate = if turn == 0 {
+                let height = author.protocol().block(&draft.value).unwrap().height + 1;
+                Estimate::Proposal { block: BlockId([40 + slot as u8; 32]), parent: draft.value, height }
+            } else {
+                Estimate::Vote(draft.value)
+            };
+            let signed = SignedMessage::sign(stated(draft, estimate), &key(), NETWORK);
+            let message = signed.statement.to_message(signed.statement.id(NETWORK));
+            for engine in &mut engines {
+                let Verdict::Valid(checked) = engine.check(Slot(slot), &message) else { panic!("an honest message") };
+                engine.insert(checked);
+            }
+            bytes.push(codec::encode(&signed));
+        }
+    }
+    bytes
+}
+
+/// What a node does with a signed message from a member that may say anything: it judges, takes or parks it.
+fn give(engine: &mut Engine<Blocks>, bytes: &[u8]) -> usize {
+    let Ok(signed) = codec::decode::<SignedMessage>(bytes, SignedMessage::MAX_BYTES) else { return 0 };
+    let mut open = vec![signed.statement.to_message(signed.statement.id(NETWORK))];
+    let mut inserted = 0;
+    while let Some(message) = open.pop() {
+        match engine.check(Slot(3), &message) {
+            Verdict::Known | Verdict::Invalid(_) => {}
+            Verdict::Valid(checked) => {
+                engine.insert(checked);
+                inserted += 1;
+            }
+            Verdict::Waiting(missing) => {
+                // Refused where its sender's share or the buffer is full.
+                let _ = engine.park(message, missing);
+            }
+        }
+        open.extend(engine.release(Slot(3)));
+    }
+    inserted
+}
+
+#[test]
+fn honest_bytes_are_taken_in_any_order() {
+    let _heap = alone();
+    let bytes = honest_bytes();
+    let mut engine = engine(None);
+    assert_eq!(bytes.iter().rev().map(|bytes| give(&mut engine, bytes)).sum::<usize>(), bytes.len());
+    assert_eq!(engine.head(), BlockId([43; 32]));
+}
+
+/// The lists that are leanest on the wire: what a byte of them takes in memory is bounded, and so is the whole.
+#[test]
+fn decoding_takes_a_bounded_multiple_of_the_bytes_there_are() {
+    let _heap = alone();
+    let many = 100_000;
+    let mut leaned = message();
+    leaned.statement.advances = vec![(Member(0), None); many];
+    let status =
+        PeerStatus { tips: vec![None; many], certified: (Height(3), BlockId([2; 32])), question: None, answer: None };
+    let lists = [
+        PeerMessage::Cites { message: MessageId([2; 32]), cites: vec![CiteEntry::Nothing; many] },
+        PeerMessage::Status(status),
+        PeerMessage::Since(vec![0; many]),
+        PeerMessage::ById(vec![MessageId([3; 32]); many / 32]),
+        PeerMessage::Application(vec![0; many]),
+        PeerMessage::Message(Box::new(Carried { message: leaned, block: None, certificate: None })),
+    ];
+    for (which, list) in lists.iter().enumerate() {
+        let bytes = codec::encode(list);
+        let (decoded, peak) = peak(|| PeerMessage::decode(&bytes));
+        println!("list {which}: {} bytes take {peak}, {:.1} a byte", bytes.len(), peak as f64 / bytes.len() as f64);
+        assert!(decoded.is_ok(), "list {which}");
+        assert!(peak <= PER_BYTE * bytes.len() + ANYWAY, "list {which}: {peak} bytes for {}", bytes.len());
+    }
+}
+
 #[test]
 fn a_declared_length_far_above_the_bytes_present_costs_nothing() {
+    let _heap = alone();
     for variant in 0..=20u8 {
         for length in [u32::MAX, 1 << 31, 1 << 20] {
             let bytes = [&[variant][..], &length.to_le_bytes(), &[1; 40]].concat();
@@ -109,6 +235,7 @@ fn a_declared_length_far_above_the_bytes_present_costs_nothing() {
 
 #[test]
 fn trailing_missing_and_too_many_bytes_and_unknown_kinds_are_refused() {
+    let _heap = alone();
     for bytes in peer_messages() {
         assert!(PeerMessage::decode(&bytes).is_ok());
         for cut in 0..bytes.len() {
@@ -130,6 +257,7 @@ fn trailing_missing_and_too_many_bytes_and_unknown_kinds_are_refused() {
 
 #[test]
 fn a_block_is_whole_or_refused() {
+    let _heap = alone();
     let whole = block();
     assert!(Block::decode(&codec::encode(&whole)).is_ok());
     let refused = |change: &dyn Fn(&mut Block)| {
@@ -145,9 +273,48 @@ fn a_block_is_whole_or_refused() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn any_bytes_are_refused_or_canonical(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
-        decode_all(&bytes);
+        let _heap = alone();
+        let ((), peak) = peak(|| decode_all(&bytes));
+        prop_assert!(peak <= PER_BYTE * bytes.len() + ANYWAY, "{peak} bytes for {}", bytes.len());
+    }
+
+    /// Cut, spliced and overwritten messages of members: no panic, and memory within the engine's limits.
+    #[test]
+    fn any_change_of_signed_messages_neither_panics_nor_fills_the_engine(
+        changes in proptest::collection::vec(
+            (any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<u8>(), 0u8..6),
+            1..200,
+        ),
+    ) {
+        let _heap = alone();
+        let honest = honest_bytes();
+        let longest = honest.iter().map(Vec::len).max().unwrap();
+        let mut engine = engine(None);
+        let (inserted, peak) = peak(|| {
+            let mut inserted = 0;
+            for (which, other, place, value, kind) in changes {
+                let mut bytes = which.get(&honest).clone();
+                let place = place.index(bytes.len());
+                match kind {
+                    0 => {}
+                    1 => bytes[place] = value,
+                    2 => bytes[place] ^= 1 << (value % 8),
+                    3 => bytes.truncate(place),
+                    4 => drop(bytes.splice(place.., other.get(&honest).get(place..).unwrap_or_default().to_vec())),
+                    _ => bytes.insert(place, value),
+                }
+                inserted += give(&mut engine, &bytes);
+                assert!(engine.parked() <= 24 && engine.missing().count() <= 24);
+            }
+            inserted
+        });
+        // What is held, what waits (24, each as long as the longest at most), and one that is being decoded.
+        let bound = inserted * (4 * MEMBERS + 1200) + 24 * (longest + 2048) + PER_BYTE * 2 * longest + ANYWAY;
+        prop_assert!(peak <= bound, "{peak} bytes for {inserted} messages, {bound} are allowed");
     }
 
     #[test]
@@ -155,6 +322,7 @@ proptest! {
         which in 0usize..9,
         changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
     ) {
+        let _heap = alone();
         let mut bytes = peer_messages().swap_remove(which);
         for (place, value) in changes {
             let place = place.index(bytes.len());
