@@ -67,7 +67,7 @@ fn choices(figures: &mut Figures, size: &str, script: &Script) {
 
 /// The speaking rule at a new proposal, and when it looks for a higher level.
 fn decision(figures: &mut Figures, size: &str, moment: Moment, script: &Script) {
-    let config = SpeakerConfig { slot_ms: 200, delay_ms: 40 };
+    let config = SpeakerConfig::new(0, 200, 40);
     let now = script.slot.0 * config.slot_ms;
     let mut speaker = Speaker::new(config);
     let name = match moment {

@@ -110,32 +110,17 @@ const ATTACKS: &[Attack] = &[
     Attack {
         name: "balancing",
         about: "Votes released late keep two halves on two branches (Neu, Tas, Tse 2021, \"Ebb-and-flow protocols\"; \
-                Schwarz-Schilling et al. 2022, \"Three attacks on proof-of-stake Ethereum\"), against the rule as it \
-                is: members pass nothing on, and their snapshots hold votes that the leader does not know.",
-        claim: "nothing conflicting is finalized, and finality resumes within two slots after the adversary stops; \
-                while it goes on, finality may stall",
-        script: balancing::as_it_is,
+                Schwarz-Schilling et al. 2022, \"Three attacks on proof-of-stake Ethereum\"). View merge is the defence.",
+        claim: "the first or second slot with an honest leader finalizes, however long the adversary goes on",
+        script: balancing::with_view_merge,
     },
     Attack {
         name: "balancing-without-view-merge",
-        about: "The same against members that cite all they hold when they vote on a proposal.",
+        about: "The same against members that cite all they hold when they vote on a proposal, and follow at once \
+                whatever they see.",
         claim: "nothing conflicting is finalized, and finality resumes within two slots after the adversary stops; \
                 while it goes on, finality may stall",
         script: balancing::without_view_merge,
-    },
-    Attack {
-        name: "balancing-with-relay",
-        about: "The same against members that pass on whatever they hear, which is what view merge presumes (D'Amato, \
-                Neu, Tas, Tse 2022, \"Goldfish\"): what a voter held one delay before the slot, the leader holds.",
-        claim: "the first or second slot with an honest leader finalizes, however long the adversary goes on",
-        script: balancing::with_relay,
-    },
-    Attack {
-        name: "balancing-with-leader-view",
-        about: "The same against members that cite no snapshot, only the proposal's view and their own: they \
-                follow a fork choice that has moved only when the slot's leader has had its say.",
-        claim: "the first or second slot with an honest leader finalizes, however long the adversary goes on",
-        script: balancing::with_leader_view,
     },
     Attack {
         name: "avalanche",
@@ -151,27 +136,28 @@ const ATTACKS: &[Attack] = &[
     },
     Attack {
         name: "ex-ante-reorg",
-        about: "A block and votes for it are withheld, and shown to all but the next leader just before the snapshot for view merge (Schwarz-Schilling et al. 2022, \"Three attacks on proof-of-stake Ethereum\").",
-        claim: "at most the one honest block is displaced, and the block after it becomes final",
-        script: withholding::ex_ante_as_it_is,
+        about: "A block and votes for it are withheld, and shown to all but the next leader shortly before its \
+                slot (Schwarz-Schilling et al. 2022, \"Three attacks on proof-of-stake Ethereum\").",
+        claim: "the honest block becomes final",
+        script: withholding::ex_ante_reorg,
     },
     Attack {
-        name: "ex-ante-reorg-with-leader-view",
-        about: "The same against members that cite no snapshot: see balancing-with-leader-view.",
-        claim: "the honest block becomes final",
-        script: withholding::ex_ante_with_leader_view,
+        name: "ex-ante-reorg-without-view-merge",
+        about: "The same against members that cite all they hold: see balancing-without-view-merge.",
+        claim: "at most the one honest block is displaced, and the block after it becomes final",
+        script: withholding::ex_ante_without_view_merge,
     },
     Attack {
         name: "late-leader",
         about: "A leader shows its block to every second member at the very end of its slot, against its successor's.",
-        claim: "at most the one honest block is displaced, and the block after it becomes final",
-        script: withholding::late_leader_as_it_is,
+        claim: "the successor's block becomes final",
+        script: withholding::late_leader,
     },
     Attack {
-        name: "late-leader-with-leader-view",
-        about: "The same against members that cite no snapshot: see balancing-with-leader-view.",
-        claim: "the successor's block becomes final",
-        script: withholding::late_leader_with_leader_view,
+        name: "late-leader-without-view-merge",
+        about: "The same against members that cite all they hold: see balancing-without-view-merge.",
+        claim: "at most the one honest block is displaced, and the block after it becomes final",
+        script: withholding::late_without_view_merge,
     },
     Attack {
         name: "saved-votes",

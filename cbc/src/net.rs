@@ -39,7 +39,6 @@ const RUSH_MS: u64 = 1;
 /// One thing that happens to a node.
 #[derive(Clone, Debug)]
 enum Happening {
-    Snapshot(Slot),
     Slot(Slot),
     Wake,
     Status,
@@ -229,16 +228,14 @@ impl Net {
         self.now = self.now.max(until_ms);
     }
 
-    /// Puts the slots up to a time on the agenda: each with its snapshot one delay before it begins.
+    /// Puts the slots up to a time on the agenda.
     fn plan(&mut self, until_ms: u64) {
-        let delay = self.setup.times.delay_ms;
         let next = self.agenda.first_key_value().map_or(until_ms, |((at, _), _)| *at).min(until_ms);
-        while self.start_of(self.planned + 1) <= next.saturating_add(delay) {
+        while self.start_of(self.planned + 1) <= next {
             self.planned += 1;
             let start = self.start_of(self.planned);
             for node in 0..self.nodes.len() {
                 if self.nodes[node].conduct() != Conduct::Silent {
-                    self.schedule(start.saturating_sub(delay), node, Happening::Snapshot(Slot(self.planned)));
                     self.schedule(start, node, Happening::Slot(Slot(self.planned)));
                 }
             }
@@ -290,7 +287,6 @@ impl Net {
             return;
         }
         match what {
-            Happening::Snapshot(coming) => self.nodes[at].snapshot(coming),
             Happening::Slot(begun) => self.begin(at, begun),
             Happening::Wake => self.nodes[at].woken(),
             Happening::Status => self.tell_status(at),

@@ -9,13 +9,34 @@ use crate::row::Row;
 /// How many unfinalized blocks, lowest first, are looked at for higher levels.
 const BLOCKS_WATCHED: usize = 8;
 
-/// Times of the schedule.
+/// Times of the schedule, on the clock that [`Speaker::decide`] is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SpeakerConfig {
+    /// When slot 0 begins, milliseconds.
+    pub genesis_ms: u64,
     /// Length of a slot, milliseconds.
     pub slot_ms: u64,
     /// One network delay, milliseconds.
     pub delay_ms: u64,
+    /// How long at either end of a slot a member is calm, milliseconds: it follows no fork choice that has moved, and
+    /// at the end no new proposal either. So the leader of a slot has had its say before others go on without it, and
+    /// whatever they say reaches the next leader in time. 0: it follows at once.
+    pub calm_ms: u64,
+}
+
+impl SpeakerConfig {
+    /// Calm for three network delays, and for two fifths of a slot at most: a vote, what it makes the next leader ask
+    /// for, and the answer.
+    #[must_use]
+    pub fn new(genesis_ms: u64, slot_ms: u64, delay_ms: u64) -> Self {
+        let calm_ms = delay_ms.saturating_mul(3).min(slot_ms / 5 * 2);
+        Self { genesis_ms, slot_ms, delay_ms, calm_ms }
+    }
+
+    /// When a slot begins.
+    fn start(&self, slot: Slot) -> u64 {
+        self.genesis_ms.saturating_add(slot.0.saturating_mul(self.slot_ms))
+    }
 }
 
 /// Why a member speaks.
@@ -50,11 +71,17 @@ pub enum Decision {
     },
 }
 
-/// The state of the rule: a snapshot for view merge, and since when a level is within reach.
+/// The state of the rule: when a proposal was voted on, and since when a level is within reach.
+///
+/// View merge (D'Amato, Neu, Tas, Tse 2022, "Goldfish") by the leader's view: the vote on a slot's proposal cites the
+/// closures of that proposal and of the own previous message, and nothing else that is held. Goldfish adds what was held
+/// one delay before the slot, as the leader holds that too; but here members do not pass on what they hear, so
+/// that a leader may lack it, and the two sides of a balancing attack would each stay with what only they know.
 #[derive(Clone, Debug)]
 pub struct Speaker {
     config: SpeakerConfig,
-    snapshot: Option<(Slot, Row)>,
+    /// When the last vote on a slot's proposal was decided on.
+    voted_at: Option<u64>,
     /// Own latest message then, and when a next level first became possible.
     reachable: Option<(Option<MessageId>, u64)>,
 }
@@ -70,12 +97,7 @@ impl Speaker {
     /// A speaker that has not looked yet.
     #[must_use]
     pub fn new(config: SpeakerConfig) -> Self {
-        Self { config, snapshot: None, reachable: None }
-    }
-
-    /// Called one network delay before `slot` begins: remembers the view for view merge.
-    pub fn on_slot(&mut self, engine: &Engine<Blocks>, slot: Slot) {
-        self.snapshot = Some((slot, engine.view()));
+        Self { config, voted_at: None, reachable: None }
     }
 
     /// Called when an own message was said.
@@ -83,7 +105,7 @@ impl Speaker {
         self.reachable = None;
     }
 
-    /// Called after each insert and at each wake-up.
+    /// Called after each insert and at each wake-up; `slot` is the one at `now_ms`, or a later one.
     pub fn decide(&mut self, now_ms: u64, slot: Slot, engine: &Engine<Blocks>) -> Decision {
         let Some(me) = engine.me().filter(|me| !engine.is_faulty(*me)) else {
             return Decision::Silent;
@@ -91,36 +113,38 @@ impl Speaker {
         if engine.said_in_slot(me, slot) >= engine.committee().messages_per_slot() {
             return Decision::Silent;
         }
-        if let Some((proposal, row)) = self.unanswered(slot, engine, me) {
+        let closing = self.config.start(slot).saturating_add(self.config.slot_ms.saturating_sub(self.config.calm_ms));
+        if now_ms < closing
+            && let Some((proposal, row)) = unanswered(slot, engine, me)
+        {
+            self.voted_at = Some(now_ms);
             return Decision::Speak { row, reason: Reason::Proposal(proposal) };
         }
         let head = engine.head();
         let finalized = engine.finalized();
         let supported = engine.latest_vote(me).unwrap_or(finalized);
         if head != supported && head != finalized {
+            if let Some(until) = self.calm_until(now_ms, slot) {
+                return Decision::WaitUntil(until);
+            }
             return Decision::Speak { row: engine.view(), reason: Reason::ForkChoice(head) };
         }
         self.climb(now_ms, slot, engine, me, supported)
     }
 
-    /// The slot's first proposal, if not voted on yet, and what the vote cites: the closures of the
-    /// proposal and of the own previous message, and the snapshot.
-    fn unanswered(&self, slot: Slot, engine: &Engine<Blocks>, me: Member) -> Option<(MessageId, Row)> {
-        let proposal = engine.first_proposal(slot)?;
-        let (proposer, seq, _) = engine.place(&proposal)?;
-        let own = engine.latest(me).and_then(|(_, id)| engine.row_of(&id));
-        let answered = own.as_ref().is_some_and(|own| {
-            let spoken = engine.said_in_slot(me, slot) > 0;
-            let seen = engine.seen(own, proposer).is_some_and(|seen| seen >= seq);
-            seen || (spoken && (own.is_faulty(proposer) || engine.is_faulty(proposer)))
-        });
-        if answered {
+    /// Until when a fork choice that has moved is not followed, if that is still to come.
+    fn calm_until(&self, now_ms: u64, slot: Slot) -> Option<u64> {
+        let SpeakerConfig { slot_ms, delay_ms, calm_ms, .. } = self.config;
+        if calm_ms == 0 {
             return None;
         }
-        let closure = engine.row_of(&proposal)?;
-        let snapshot = self.snapshot.as_ref().filter(|(at, _)| *at == slot).map(|(_, row)| row);
-        let rows: Vec<&Row> = [Some(&closure), own.as_ref(), snapshot].into_iter().flatten().collect();
-        Some((proposal, engine.merge(&rows)))
+        let start = self.config.start(slot);
+        let end = start.saturating_add(slot_ms);
+        let opening = start.saturating_add(calm_ms);
+        let voted = self.voted_at.map_or(0, |at| at.saturating_add(delay_ms));
+        let until =
+            if now_ms >= end.saturating_sub(calm_ms) { end.saturating_add(calm_ms) } else { opening.max(voted) };
+        (now_ms < until).then_some(until)
     }
 
     /// Whether a next message reaches a higher level, and whether it is time for it.
@@ -152,6 +176,25 @@ impl Speaker {
     pub fn config(&self) -> SpeakerConfig {
         self.config
     }
+}
+
+/// The slot's first proposal, if not voted on yet, and what the vote cites: the closures of the proposal and of the own
+/// previous message.
+fn unanswered(slot: Slot, engine: &Engine<Blocks>, me: Member) -> Option<(MessageId, Row)> {
+    let proposal = engine.first_proposal(slot)?;
+    let (proposer, seq, _) = engine.place(&proposal)?;
+    let own = engine.latest(me).and_then(|(_, id)| engine.row_of(&id));
+    let answered = own.as_ref().is_some_and(|own| {
+        let spoken = engine.said_in_slot(me, slot) > 0;
+        let seen = engine.seen(own, proposer).is_some_and(|seen| seen >= seq);
+        seen || (spoken && (own.is_faulty(proposer) || engine.is_faulty(proposer)))
+    });
+    if answered {
+        return None;
+    }
+    let closure = engine.row_of(&proposal)?;
+    let rows: Vec<&Row> = [Some(&closure), own.as_ref()].into_iter().flatten().collect();
+    Some((proposal, engine.merge(&rows)))
 }
 
 /// All higher levels within reach: for each unfinalized block the latest own message supports, at

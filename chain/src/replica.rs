@@ -317,7 +317,7 @@ impl<A: Application> StateMachine for Replica<A> {
         if self.voice.phase == Phase::Halted {
             return Timestamp(u64::MAX);
         }
-        let schedule = self.voice.next_wakeup(&self.clock, self.timing.delay_ms, self.now);
+        let schedule = self.voice.next_wakeup(&self.clock, self.now);
         schedule.min(self.fetches.next_wakeup()).min(self.past.next_wakeup())
     }
 }
@@ -357,7 +357,6 @@ impl<A: Application> Replica<A> {
 
     /// Everything that follows from what is held now, until nothing more does.
     fn settle(&mut self) {
-        self.begin_slots();
         self.release();
         self.sign_finalized();
         self.speak();

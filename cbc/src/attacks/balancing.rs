@@ -28,36 +28,18 @@ struct Balancer {
     looked: [Option<(usize, usize)>; 2],
 }
 
-/// What the honest members do against it.
-#[derive(Clone, Copy)]
-struct Defence {
-    rule: Rule,
-    relay: bool,
-}
-
-const AS_IT_IS: Defence = Defence { rule: Rule::Speaker, relay: false };
-
-pub(super) fn as_it_is(seed: u64) -> Outcome {
-    run(seed, AS_IT_IS, WELL)
+pub(super) fn with_view_merge(seed: u64) -> Outcome {
+    run(seed, Rule::Speaker, DEFENDED)
 }
 
 pub(super) fn without_view_merge(seed: u64) -> Outcome {
-    run(seed, Defence { rule: Rule::NoViewMerge, ..AS_IT_IS }, WELL)
+    run(seed, Rule::NoViewMerge, WELL)
 }
 
-pub(super) fn with_relay(seed: u64) -> Outcome {
-    run(seed, Defence { relay: true, ..AS_IT_IS }, DEFENDED)
-}
-
-pub(super) fn with_leader_view(seed: u64) -> Outcome {
-    run(seed, Defence { rule: Rule::LeaderView, relay: false }, DEFENDED)
-}
-
-fn run(seed: u64, defence: Defence, final_by: u64) -> Outcome {
+fn run(seed: u64, rule: Rule, final_by: u64) -> Outcome {
     let honest = MEMBERS - BYZANTINE;
     let mut setup = Setup::equal(MEMBERS, seed);
-    setup.rule = defence.rule;
-    setup.relay = defence.relay;
+    setup.rule = rule;
     setup.byzantine = (honest..MEMBERS).map(Member).collect();
     // Two of the adversary's members lead slots 1 and 2, honest ones all others.
     setup.leaders = (0..honest).map(Member).collect();

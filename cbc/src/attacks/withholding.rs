@@ -11,19 +11,22 @@ const HONEST: u16 = 11;
 /// The slot of the block that is withheld; an honest member leads the next one.
 const WITHHELD: u64 = 3;
 
-fn network(seed: u64, leader_view: bool) -> Net {
+fn network(seed: u64, rule: Rule) -> Net {
     let mut setup = Setup::equal(MEMBERS, seed);
     setup.byzantine = (HONEST..MEMBERS).map(Member).collect();
     setup.leaders = (0..HONEST).map(Member).collect();
     setup.leaders[3] = Member(HONEST);
-    if leader_view {
-        setup.rule = Rule::LeaderView;
-    }
+    setup.rule = rule;
     Net::new(setup).expect("equal members are a committee")
 }
 
 fn faces() -> impl Iterator<Item = usize> {
     usize::from(HONEST)..usize::from(MEMBERS)
+}
+
+/// How long before the end of a slot something is shown, up to so many milliseconds: other seeds, other moments.
+fn moment(seed: u64, most: u64) -> u64 {
+    seed.wrapping_mul(70) % most + 20
 }
 
 /// The withheld block, and a vote of each other colluder for it.
@@ -45,18 +48,17 @@ fn victim(net: &Net) -> Option<BlockId> {
     net.record().proposed.iter().find(|(_, (slot, _))| *slot == WITHHELD + 1).map(|(block, _)| *block)
 }
 
-fn ex_ante(seed: u64, leader_view: bool) -> (Net, Option<BlockId>) {
-    let mut net = network(seed, leader_view);
+fn ex_ante(seed: u64, rule: Rule) -> Outcome {
+    let mut net = network(seed, rule);
     let held = withhold(&mut net);
-    // Just before members remember their view for the next slot, and to all but its leader.
+    // Shortly before the next slot, and to all but its leader.
     let delay = net.setup().times.delay_ms;
-    let at = net.start_of(WITHHELD + 1) - delay - 1;
+    let at = net.start_of(WITHHELD + 1) - moment(seed, 6 * delay);
     let leader = usize::try_from(WITHHELD + 1).expect("few slots");
     let others: Vec<usize> = net.honest().into_iter().filter(|node| *node != leader).collect();
     held.iter().for_each(|message| net.show(message, &others, at));
     net.run(net.start_of(WITHHELD + 4) - 1);
-    let victim = victim(&net);
-    (net, victim)
+    reorg_outcome(&net, victim(&net), rule == Rule::Speaker)
 }
 
 fn reorg_outcome(net: &Net, victim: Option<BlockId>, survives: bool) -> Outcome {
@@ -72,42 +74,39 @@ fn reorg_outcome(net: &Net, victim: Option<BlockId>, survives: bool) -> Outcome 
     Outcome::of(net, went_on && depth <= 1 && (survived || !survives), figures)
 }
 
-pub(super) fn ex_ante_as_it_is(seed: u64) -> Outcome {
-    let (net, victim) = ex_ante(seed, false);
-    reorg_outcome(&net, victim, false)
+pub(super) fn ex_ante_reorg(seed: u64) -> Outcome {
+    ex_ante(seed, Rule::Speaker)
 }
 
-pub(super) fn ex_ante_with_leader_view(seed: u64) -> Outcome {
-    let (net, victim) = ex_ante(seed, true);
-    reorg_outcome(&net, victim, true)
+pub(super) fn ex_ante_without_view_merge(seed: u64) -> Outcome {
+    ex_ante(seed, Rule::NoViewMerge)
 }
 
 /// The withheld block alone, at the last moment, to every second member.
-fn late(seed: u64, leader_view: bool) -> Outcome {
-    let mut net = network(seed, leader_view);
-    net.run(net.start_of(WITHHELD + 1) - 150);
+fn late(seed: u64, rule: Rule) -> Outcome {
+    let mut net = network(seed, rule);
+    net.run(net.start_of(WITHHELD + 1) - 650);
     let block = net.craft_block(usize::from(HONEST), WITHHELD, 0).expect("its member leads this slot");
     net.note("the leader shows its block at the end of its slot, to every second member");
     let leader = usize::try_from(WITHHELD + 1).expect("few slots");
     let half: Vec<usize> = net.honest().into_iter().filter(|node| node % 2 == 1 && *node != leader).collect();
-    net.show(&block, &half, net.start_of(WITHHELD + 1) - 110);
+    net.show(&block, &half, net.start_of(WITHHELD + 1) - moment(seed, 600));
     net.run(net.start_of(WITHHELD + 4) - 1);
-    let victim = victim(&net);
-    reorg_outcome(&net, victim, leader_view)
+    reorg_outcome(&net, victim(&net), rule == Rule::Speaker)
 }
 
-pub(super) fn late_leader_as_it_is(seed: u64) -> Outcome {
-    late(seed, false)
+pub(super) fn late_leader(seed: u64) -> Outcome {
+    late(seed, Rule::Speaker)
 }
 
-pub(super) fn late_leader_with_leader_view(seed: u64) -> Outcome {
-    late(seed, true)
+pub(super) fn late_without_view_merge(seed: u64) -> Outcome {
+    late(seed, Rule::NoViewMerge)
 }
 
 /// M votes a slot of each colluder for an old branch, all shown at once.
 pub(super) fn saved_votes(seed: u64) -> Outcome {
     const RELEASED: u64 = 12;
-    let mut net = network(seed, false);
+    let mut net = network(seed, Rule::Speaker);
     net.run(net.start_of(WITHHELD) + 10);
     let block = net.craft_block(usize::from(HONEST), WITHHELD, 0).expect("its member leads this slot");
     faces().for_each(|face| net.deafen(face, true));

@@ -5,9 +5,7 @@
 
 use super::node::Node;
 use super::{Library, ROOT};
-use crate::{
-    BlockId, Blocks, Committee, Event, Member, Message, MessageId, Missing, Observation, Slot, Speaker, Verdict,
-};
+use crate::{BlockId, Blocks, Committee, Event, Member, Message, MessageId, Missing, Observation, Slot, Verdict};
 use std::sync::Arc;
 
 /// Slots for which nothing is pruned after an engine was made anew from the journal.
@@ -185,8 +183,6 @@ impl Node {
         self.engine = engine;
         self.rebuilt += 1;
         self.whole_until = slot.0 + REBUILT_SLOTS;
-        // The old snapshot means nothing to the new engine.
-        self.speaker = Speaker::new(self.speaker.config());
         let waiting = std::mem::take(&mut self.waiting);
         for (id, (from, message)) in waiting {
             // Whatever it waited for: it is looked at again at once.

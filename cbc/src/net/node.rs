@@ -5,7 +5,7 @@ use super::fetch::Wants;
 use super::{Library, Rule, Setup};
 use crate::{
     BlockEstimate, BlockId, Blocks, Decision, Engine, Event, Invalid, Member, Message, MessageId, Reason, Row, Slot,
-    Speaker, SpeakerConfig,
+    Speaker,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -53,10 +53,6 @@ pub struct Node {
     /// Nothing is pruned before this slot.
     pub(super) whole_until: u64,
     wake: Option<u64>,
-    rule: Rule,
-    times: SpeakerConfig,
-    /// When it last voted on a proposal.
-    voted_at: u64,
     pub(super) news: bool,
     pub(super) head: BlockId,
     /// Messages refused for good.
@@ -74,8 +70,10 @@ pub struct Node {
 impl Node {
     pub(super) fn new(engine: Engine<Blocks>, conduct: Conduct, setup: &Setup) -> Self {
         let mut times = setup.times;
-        if setup.rule == Rule::Eager {
-            times.delay_ms = 0;
+        match setup.rule {
+            Rule::Eager => times.delay_ms = 0,
+            Rule::NoViewMerge => times.calm_ms = 0,
+            Rule::Speaker | Rule::Chatty => {}
         }
         Self {
             head: engine.head(),
@@ -93,9 +91,6 @@ impl Node {
             keep_slots: setup.keep_slots,
             whole_until: 0,
             wake: None,
-            rule: setup.rule,
-            times: setup.times,
-            voted_at: 0,
             news: false,
             refused: Vec::new(),
             dropped: 0,
@@ -178,12 +173,6 @@ impl Node {
         Some(self.engine.base()).filter(|base| self.certificates.contains(base))
     }
 
-    pub(super) fn snapshot(&mut self, slot: Slot) {
-        if self.rule != Rule::LeaderView {
-            self.speaker.on_slot(&self.engine, slot);
-        }
-    }
-
     pub(super) fn woken(&mut self) {
         self.wake = None;
     }
@@ -199,16 +188,7 @@ impl Node {
         match self.speaker.decide(now, slot, &self.engine) {
             Decision::Silent => Turn::Silent,
             Decision::WaitUntil(at) => self.wait_until(at),
-            Decision::Speak { reason: Reason::ForkChoice(_), .. } if now < self.calm_until(now, false) => {
-                self.wait_until(self.calm_until(now, false))
-            }
-            Decision::Speak { reason: Reason::Proposal(_), .. } if now < self.calm_until(now, true) => {
-                self.wait_until(self.calm_until(now, true))
-            }
-            Decision::Speak { reason: Reason::Proposal(_), row } => {
-                self.voted_at = now;
-                Turn::Speak(if rule == Rule::NoViewMerge { view } else { row })
-            }
+            Decision::Speak { reason: Reason::Proposal(_), .. } if rule == Rule::NoViewMerge => Turn::Speak(view),
             Decision::Speak { row, .. } => Turn::Speak(row),
         }
     }
@@ -219,20 +199,6 @@ impl Node {
         }
         self.wake = Some(at);
         Turn::Wake(at)
-    }
-
-    /// With [`Rule::LeaderView`]: until when a member does not follow what it sees now. A proposal is put off at the end
-    /// of its slot only.
-    fn calm_until(&self, now: u64, proposal: bool) -> u64 {
-        let SpeakerConfig { slot_ms, delay_ms } = self.times;
-        if self.rule != Rule::LeaderView {
-            return 0;
-        }
-        let start = now - now % slot_ms;
-        if now + 2 * delay_ms >= start + slot_ms {
-            return start + slot_ms + 2 * delay_ms;
-        }
-        if proposal { 0 } else { (start + 2 * delay_ms).max(self.voted_at + delay_ms) }
     }
 
     /// Says a vote that cites this row.

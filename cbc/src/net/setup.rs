@@ -16,13 +16,9 @@ pub enum Latency {
 pub enum Rule {
     /// The speaking rule of [`crate::Speaker`].
     Speaker,
-    /// The same without view merge: the vote on a proposal cites all that its sender holds.
+    /// The same without view merge: the vote on a proposal cites all that its sender holds, and a fork choice that has
+    /// moved is followed at once.
     NoViewMerge,
-    /// The same with two changes: the vote on a proposal cites no snapshot of what was held before the slot, only the
-    /// closures of the proposal and of the own previous message; and a fork choice that moved is followed only when
-    /// the slot's leader has had its say: not in the last two delays of a slot, nor in the first two of the next or,
-    /// after the vote on its proposal, for one more.
-    LeaderView,
     /// The same without waiting: a message for each level as soon as it is within reach.
     Eager,
     /// A message whenever something new was heard, as far as M allows.
@@ -67,7 +63,7 @@ impl Setup {
             leaders: (0..members).map(Member).collect(),
             silent: Vec::new(),
             byzantine: Vec::new(),
-            times: SpeakerConfig { slot_ms: 2_000, delay_ms: 100 },
+            times: SpeakerConfig::new(0, 2_000, 100),
             latency: Latency::Between(40, 100),
             rule: Rule::Speaker,
             relay: false,

@@ -296,8 +296,6 @@ impl<A: Application> Replica<A> {
         }
         let found: Vec<_> = engine.faulty().filter(|(member, ..)| !self.engine.is_faulty(*member)).collect();
         let old = std::mem::replace(&mut self.engine, engine);
-        // A snapshot's rows mean nothing to another engine; the next slot brings a new one.
-        self.speaker = kakera_cbc::Speaker::new(self.speaker.config());
         for (member, first, second) in found {
             self.convict(member, &first, &second);
         }

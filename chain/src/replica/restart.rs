@@ -98,7 +98,7 @@ impl<A: Application> Replica<A> {
         let mut replica = Replica {
             engine,
             past,
-            speaker: Speaker::new(SpeakerConfig { slot_ms: timing.slot_ms, delay_ms: timing.delay_ms }),
+            speaker: Speaker::new(SpeakerConfig::new(clock.genesis.0, timing.slot_ms, timing.delay_ms)),
             ledger: Ledger::new(certified),
             shares: Shares::new(record::load(&*store, Table::Meta, record::OWN_FINALITY)?),
             fetches: Fetches::new(timing.delay_ms),

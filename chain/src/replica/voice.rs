@@ -63,8 +63,6 @@ pub(super) struct Voice {
     answers: BTreeMap<Member, Height>,
     /// The question of each member's latest start that was given what waits here.
     pub(super) offered: BTreeMap<Member, u64>,
-    /// The newest slot for which the view was remembered.
-    snapshot: Slot,
     proposed: Option<Slot>,
     speak_at: Option<Timestamp>,
     next_ask: Timestamp,
@@ -82,7 +80,6 @@ impl Voice {
             question: now.0,
             answers: BTreeMap::new(),
             offered: BTreeMap::new(),
-            snapshot: Slot(0),
             proposed: None,
             speak_at: None,
             next_ask: now,
@@ -96,11 +93,9 @@ impl Voice {
         self.question
     }
 
-    /// The next snapshot, slot, ask, status or planned message.
-    pub(super) fn next_wakeup(&self, clock: &SlotClock, delay_ms: u64, now: Timestamp) -> Timestamp {
-        let next_slot = clock.start_of(Slot(clock.slot_at(now).0 + 1)).max(clock.genesis);
-        let snapshot = Timestamp(next_slot.0.saturating_sub(delay_ms));
-        let mut next = if snapshot > now { snapshot } else { next_slot };
+    /// The next slot, ask, status or planned message.
+    pub(super) fn next_wakeup(&self, clock: &SlotClock, now: Timestamp) -> Timestamp {
+        let mut next = clock.start_of(Slot(clock.slot_at(now).0 + 1)).max(clock.genesis);
         if self.phase == Phase::Joining {
             next = next.min(self.next_ask);
         }
@@ -110,15 +105,6 @@ impl Voice {
 }
 
 impl<A: Application> Replica<A> {
-    /// Remembers the view one network delay before each slot, for view merge.
-    pub(super) fn begin_slots(&mut self) {
-        let coming = self.clock.slot_at(self.now.plus(self.timing.delay_ms));
-        if coming > self.voice.snapshot {
-            self.voice.snapshot = coming;
-            self.speaker.on_slot(&self.engine, coming);
-        }
-    }
-
     /// Says whatever is due.
     pub(super) fn speak(&mut self) {
         if self.now >= self.voice.next_status {
