@@ -5,7 +5,7 @@ use crate::ids::{Member, MessageId, Slot};
 use crate::message::CITES_TAG;
 use crate::threads::Threads;
 use sha2::{Digest, Sha256};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// One message as the DAG remembers it; `row` is gone when it is a tombstone.
 #[derive(Clone, Debug)]
@@ -67,6 +67,37 @@ pub(crate) struct Dag {
     forked: Vec<u16>,
     is_forked: Vec<bool>,
     whole: usize,
+    /// How many whole messages there are of each slot.
+    slots: BTreeMap<Slot, u64>,
+}
+
+/// A mark for each message held: memory for what is held, however long the era is.
+struct Marks {
+    first: u32,
+    recent: Vec<bool>,
+    old: BTreeSet<u32>,
+}
+
+impl Marks {
+    fn new(nodes: &Arena<Node>) -> Self {
+        let held = (nodes.next() - nodes.first()) as usize;
+        Self { first: nodes.first(), recent: vec![false; held], old: BTreeSet::new() }
+    }
+
+    fn set(&mut self, index: u32) {
+        match index.checked_sub(self.first).map(|place| self.recent.get_mut(place as usize)) {
+            Some(Some(mark)) => *mark = true,
+            Some(None) => {}
+            None => drop(self.old.insert(index)),
+        }
+    }
+
+    fn has(&self, index: u32) -> bool {
+        match index.checked_sub(self.first) {
+            Some(place) => self.recent.get(place as usize) == Some(&true),
+            None => self.old.contains(&index),
+        }
+    }
 }
 
 fn head_of(id: &MessageId) -> [u8; 8] {
@@ -90,6 +121,7 @@ impl Dag {
             forked: Vec::new(),
             is_forked: vec![false; members],
             whole: 0,
+            slots: BTreeMap::new(),
         }
     }
 
@@ -221,6 +253,7 @@ impl Dag {
             self.forked.push(new.sender.0);
         }
         self.whole += 1;
+        *self.slots.entry(new.slot).or_default() += 1;
         index
     }
 
@@ -284,19 +317,25 @@ impl Dag {
         }
     }
 
+    /// Whether more messages of slots from `floor` up are held whole.
+    pub(crate) fn holds_more_than(&self, limit: u64, floor: Slot) -> bool {
+        let mut sum = 0u64;
+        self.whole as u64 > limit
+            && self.slots.range(floor..).any(|(_, count)| {
+                sum += count;
+                sum > limit
+            })
+    }
+
     /// How many messages of slots from `floor` up a justification's closure holds; stops past `limit`.
     pub(crate) fn closure_size(&self, row: &[u32], prev: u32, floor: Slot, limit: u64) -> u64 {
-        // What is below the deque is older than any base, and an era's indices only grow.
-        let first = self.nodes.first();
-        let place = |index: u32| index.checked_sub(first).map(|place| place as usize);
-        let mut visited = vec![false; (self.nodes.next() - first) as usize];
+        let mut visited = BTreeSet::new();
         let mut open: Vec<u32> = row.to_vec();
         open.push(prev);
         let mut size = 0;
         while let Some(at) = open.pop() {
             let Some(node) = self.nodes.get(at).filter(|node| node.slot >= floor) else { continue };
-            let Some(mark) = place(at).and_then(|place| visited.get_mut(place)) else { continue };
-            if std::mem::replace(mark, true) {
+            if !visited.insert(at) {
                 continue;
             }
             size += 1;
@@ -308,8 +347,7 @@ impl Dag {
             let old = self.row(node.prev).unwrap_or_default();
             for (member, index) in seen.iter().enumerate() {
                 let new = old.get(member) != Some(index) && *index != FAULTY && *index != NOTHING;
-                let unseen = place(*index).and_then(|place| visited.get(place)) == Some(&false);
-                if new && unseen {
+                if new && !visited.contains(index) {
                     open.push(*index);
                 }
             }
@@ -320,22 +358,19 @@ impl Dag {
     /// Forgets messages below `line`: `latest` and what whole messages cite stay as tombstones,
     /// and so do all messages of members whose threads branch.
     pub(crate) fn prune(&mut self, line: Slot, latest: &[u32]) {
-        let mut cited = vec![false; self.nodes.next() as usize];
-        let mut cite = |index: u32| {
-            if let Some(mark) = cited.get_mut(index as usize) {
-                *mark = true;
-            }
-        };
+        let mut cited = Marks::new(&self.nodes);
+        let mut cite = |index: u32| cited.set(index);
         latest.iter().copied().for_each(&mut cite);
         for (_, node) in self.nodes.iter().filter(|(_, node)| node.slot >= line) {
             cite(node.prev);
             node.row.iter().flat_map(|row| row.iter().copied()).for_each(&mut cite);
         }
+        self.slots = self.slots.split_off(&line);
         let below: Vec<(u32, bool)> = self
             .nodes
             .iter()
             .filter(|(_, node)| node.slot < line)
-            .map(|(index, node)| (index, self.is_forked(node.sender) || cited[index as usize]))
+            .map(|(index, node)| (index, self.is_forked(node.sender) || cited.has(index)))
             .collect();
         for (index, keep) in below {
             let node = self.nodes.get_mut(index).expect("collected from the arena above");

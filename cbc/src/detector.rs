@@ -57,11 +57,14 @@ fn first_in_thread(dag: &Dag, (low, high): (u32, u32), holds: impl Fn(u32) -> bo
 fn first_above(dag: &Dag, (mut below, high): (u64, u32), holds: impl Fn(u32) -> bool) -> u32 {
     let Some(mut above) = dag.node(high).map(|node| node.seq) else { return high };
     let mut found = high;
+    // What is looked for is near the end as a rule: steps back double until one goes too far, then halve.
+    let (mut step, mut too_far) = (1, false);
     while below + 1 < above {
-        let middle = below + (above - below) / 2;
-        match dag.ancestor_at(found, middle) {
-            Ok(index) if holds(index) => (found, above) = (index, middle),
-            _ => below = middle,
+        let half = below + (above - below) / 2;
+        let target = if too_far { half } else { above.saturating_sub(step).max(below + 1) };
+        match dag.ancestor_at(found, target) {
+            Ok(index) if holds(index) => (found, above, step) = (index, target, step * 2),
+            _ => (below, too_far) = (target, true),
         }
     }
     found

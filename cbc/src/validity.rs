@@ -425,10 +425,7 @@ impl<P: Protocol> Engine<P> {
         let limit = (members * members)
             .saturating_mul(self.committee.messages_per_slot().into())
             .saturating_mul(slot.0.saturating_sub(floor.0).saturating_add(1));
-        if self.dag.len() as u64 <= limit {
-            return Ok(());
-        }
-        if self.dag.closure_size(row, prev, floor, limit) > limit {
+        if self.dag.holds_more_than(limit, floor) && self.dag.closure_size(row, prev, floor, limit) > limit {
             return Err(Invalid::ClosureTooLarge { limit });
         }
         Ok(())

@@ -2,7 +2,7 @@
 
 mod lab;
 
-pub(crate) use lab::{Chain, DrawArgs, ExplainArgs, LabCommand, RandomArgs};
+pub(crate) use lab::{AttackArgs, CensusArgs, Chain, DrawArgs, ExplainArgs, LabCommand, RandomArgs};
 
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;

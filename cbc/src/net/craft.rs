@@ -1,8 +1,8 @@
 //! Messages made real: an estimate, an id from the content, and a size on the wire.
 
 use crate::{
-    BlockEstimate, BlockId, Blocks, Draft, Engine, Invalid, Member, Message, MessageId, Missing, NewBlock, Row, Slot,
-    Verdict,
+    BlockEstimate, BlockId, Blocks, Cite, Draft, Engine, Invalid, Member, Message, MessageId, Missing, NewBlock, Row,
+    Slot, Verdict,
 };
 use sha2::{Digest, Sha256};
 use thiserror::Error;
@@ -36,15 +36,19 @@ pub fn named(mut message: Message<Blocks>) -> Message<Blocks> {
     message
 }
 
-/// About how many bytes a message takes on the wire, with its signature: fixed fields and three bytes an advance.
+/// About how many bytes a message takes on the wire, with its signature: fixed fields, a bit map of those cited one
+/// further, some two bytes for each other advance, and a block's header for a proposal.
 #[must_use]
 pub fn message_bytes(message: &Message<Blocks>) -> u64 {
-    const FIXED: u64 = 2 + 4 + 4 + 3 * 32 + 64;
+    const FIXED: u64 = 162 + 64;
+    let one_ahead = |(_, cite): &&(Member, Cite)| *cite == Cite::Ahead(1);
+    let map = message.advances.iter().filter(one_ahead).map(|(member, _)| member.index() / 8 + 1).max();
+    let others = message.advances.len() - message.advances.iter().filter(one_ahead).count();
     let block = match message.estimate {
         BlockEstimate::Proposal(_) => 300,
         BlockEstimate::Vote(_) => 0,
     };
-    FIXED + block + 3 * message.advances.len() as u64
+    FIXED + block + (map.unwrap_or(0) + 2 * others) as u64
 }
 
 /// A message from a draft; `salt` tells blocks of one leader and slot apart.

@@ -28,6 +28,21 @@ On a terminal the colour is the branch a message votes for (NO_COLOR turns it of
 
 The same options give the same bytes on every machine; case n of --count has seed SEED + n.")]
     Random(RandomArgs),
+    /// Run attacks from the literature against the engine, in virtual time; without a name, list them.
+    #[command(after_help = "Examples:
+  kakera lab attack
+  kakera lab attack balancing --seed 7 --log
+  kakera lab attack all --count 20
+
+A name with `without` switches the defence off and claims the bad outcome. The same seed gives the same report on every
+machine. Exit code 4 when a claim does not hold.")]
+    Attack(AttackArgs),
+    /// Count messages a block and hops to finality, by committee, with none and with the tolerable third silent.
+    #[command(after_help = "Examples:
+  kakera lab census
+  kakera lab census --members 4,16,64 --jitter 25
+  kakera lab census --members 16 --jitter 25 --eager")]
+    Census(CensusArgs),
     /// Say why a block is final, or what holds it back: of a case, or of a running network.
     #[command(after_help = "Examples:
   kakera lab explain cases.jsonl --id tie-023 --view global --candidate m4
@@ -91,6 +106,42 @@ pub(crate) struct RandomArgs {
     /// Print what a replay gives instead of the cases.
     #[arg(long)]
     pub(crate) replay: bool,
+}
+
+/// `kakera lab attack ...`
+#[derive(Debug, Args)]
+pub(crate) struct AttackArgs {
+    /// Which one; `all` is each in turn.
+    pub(crate) name: Option<String>,
+    /// Everything follows from it.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// How many seeds, from --seed on.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) count: usize,
+    /// Show what happened, slot by slot.
+    #[arg(long)]
+    pub(crate) log: bool,
+}
+
+/// `kakera lab census ...`
+#[derive(Debug, Args)]
+pub(crate) struct CensusArgs {
+    /// Committees of equal members.
+    #[arg(long, value_delimiter = ',', default_value = "4,16,64,128", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) members: Vec<u16>,
+    /// By how many milliseconds at most a message is earlier than the network delay of 100.
+    #[arg(long, value_name = "MS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=100))]
+    pub(crate) jitter: u64,
+    /// Slots; the last one is shown.
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u64).range(3..=100))]
+    pub(crate) slots: u64,
+    /// Where the jitter comes from.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Say each level as soon as it is within reach, for comparison.
+    #[arg(long)]
+    pub(crate) eager: bool,
 }
 
 /// `kakera lab explain ...`
@@ -188,6 +239,23 @@ mod tests {
             "kakera lab explain --height 7 --chain shard-",
             "kakera lab explain cases.jsonl --candidate m1 --chain beacon",
             "kakera lab explain cases.jsonl --candidate m1 --height 7",
+        ] {
+            assert_eq!(parse(wrong).unwrap_err().exit_code(), 2, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn attacks_and_committees_are_checked_as_far_as_words_go() {
+        let LabCommand::Attack(args) = parse("kakera lab attack").unwrap() else { panic!() };
+        assert_eq!((args.name, args.seed, args.count, args.log), (None, 1, 1, false));
+        let LabCommand::Census(args) = parse("kakera lab census --members 4,16 --jitter 25").unwrap() else { panic!() };
+        assert_eq!((args.members, args.jitter, args.slots, args.eager), (vec![4, 16], 25, 4, false));
+        for wrong in [
+            "kakera lab attack balancing --seed x",
+            "kakera lab census --members 0",
+            "kakera lab census --members 4,1000",
+            "kakera lab census --jitter 101",
+            "kakera lab census --slots 2",
         ] {
             assert_eq!(parse(wrong).unwrap_err().exit_code(), 2, "{wrong}");
         }

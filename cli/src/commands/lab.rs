@@ -1,6 +1,8 @@
 //! `kakera lab`: consensus cases without a network, and the finality of a running one.
 
+mod attack;
 mod cases;
+mod census;
 mod draw;
 mod explain;
 mod live;
@@ -19,6 +21,8 @@ pub(crate) async fn run(command: LabCommand, place: &Place) -> Result<()> {
         LabCommand::Replay { file } => replay(&file, place.output),
         LabCommand::Draw(args) => draw::run(&args, place.output),
         LabCommand::Random(args) => random::run(&args, place.output),
+        LabCommand::Attack(args) => attack::run(&args, place.output),
+        LabCommand::Census(args) => census::run(&args, place.output),
         LabCommand::Explain(args) => match &args.case {
             Some(case) => explain::of_case(case, &args, place.output),
             None => live::run(&args, place).await,
