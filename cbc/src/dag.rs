@@ -1,6 +1,6 @@
 //! The message DAG: rows, threads and tombstones, without any judgement of estimates.
 
-use crate::arena::{Arena, Climb, FAULTY, Link, Lost, NOTHING};
+use crate::arena::{Arena, Climb, FAULTY, Link, NOTHING};
 use crate::ids::{Member, MessageId, Slot};
 use crate::message::CITES_TAG;
 use crate::threads::Threads;
@@ -310,11 +310,19 @@ impl Dag {
 
     fn is_ancestor(&self, earlier: u32, later: u32) -> bool {
         let Some(depth) = self.nodes.get(earlier).map(|node| node.seq) else { return true };
-        match self.ancestor_at(later, depth) {
-            Ok(found) => found == earlier,
-            // Branches keep every message from the fork up, so what is lost lies on the common trunk.
-            Err(Lost) => self.nodes.get(later).is_none_or(|node| node.seq > depth),
+        let mut at = later;
+        while let Some(link) = self.link(at) {
+            if link.depth <= depth {
+                return at == earlier;
+            }
+            at = match self.link(link.jump) {
+                Some(over) if over.depth >= depth && link.jump != at => link.jump,
+                _ => link.parent,
+            };
         }
+        // Branches keep every message, so what is lost was said before there were any: with all before it, it lies
+        // on the common trunk, and what came after it and is not above it does not.
+        earlier < at
     }
 
     /// Whether more messages of slots from `floor` up are held whole.

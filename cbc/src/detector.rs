@@ -244,7 +244,7 @@ impl<'a> Support<'a> {
     /// Levels that messages have reached at a quorum, up to `cap`: where each level starts.
     pub(crate) fn levels(&self, quorum: u64, cap: u32) -> Levels {
         let mut starts = vec![self.start.clone()];
-        for _ in 0..cap {
+        for _ in 0..cap.min(64) {
             let last = starts.last().expect("level 0 is there");
             if self.weight_of(last) < quorum {
                 break;

@@ -19,18 +19,21 @@ pub struct SpeakerConfig {
     /// One network delay, milliseconds.
     pub delay_ms: u64,
     /// How long at either end of a slot a member is calm, milliseconds: it follows no fork choice that has moved, and
-    /// at the end no new proposal either. So the leader of a slot has had its say before others go on without it, and
+    /// at the end no new proposal either; two fifths of a slot at most. So the leader of a slot has had its say before others go on without it, and
     /// whatever they say reaches the next leader in time. 0: it follows at once.
     pub calm_ms: u64,
 }
 
 impl SpeakerConfig {
-    /// Calm for three network delays, and for two fifths of a slot at most: a vote, what it makes the next leader ask
-    /// for, and the answer.
+    /// Calm for three network delays: a vote, what it makes the next leader ask for, and the answer.
     #[must_use]
     pub fn new(genesis_ms: u64, slot_ms: u64, delay_ms: u64) -> Self {
-        let calm_ms = delay_ms.saturating_mul(3).min(slot_ms / 5 * 2);
-        Self { genesis_ms, slot_ms, delay_ms, calm_ms }
+        Self { genesis_ms, slot_ms, delay_ms, calm_ms: delay_ms.saturating_mul(3) }
+    }
+
+    /// Never so long that nothing is left of a slot.
+    fn calm(&self) -> u64 {
+        self.calm_ms.min(self.slot_ms / 5 * 2)
     }
 
     /// When a slot begins.
@@ -113,7 +116,7 @@ impl Speaker {
         if engine.said_in_slot(me, slot) >= engine.committee().messages_per_slot() {
             return Decision::Silent;
         }
-        let closing = self.config.start(slot).saturating_add(self.config.slot_ms.saturating_sub(self.config.calm_ms));
+        let closing = self.config.start(slot).saturating_add(self.config.slot_ms - self.config.calm());
         if now_ms < closing
             && let Some((proposal, row)) = unanswered(slot, engine, me)
         {
@@ -134,7 +137,8 @@ impl Speaker {
 
     /// Until when a fork choice that has moved is not followed, if that is still to come.
     fn calm_until(&self, now_ms: u64, slot: Slot) -> Option<u64> {
-        let SpeakerConfig { slot_ms, delay_ms, calm_ms, .. } = self.config;
+        let SpeakerConfig { slot_ms, delay_ms, .. } = self.config;
+        let calm_ms = self.config.calm();
         if calm_ms == 0 {
             return None;
         }

@@ -33,7 +33,7 @@ impl Threads {
         self.0.get(member)?.line.front().copied()
     }
 
-    /// Adds a message; answers whether its place is now taken twice.
+    /// Adds a message; answers whether the thread branches there.
     pub(crate) fn add(&mut self, member: usize, seq: u64, index: u32) -> bool {
         self.0[member].add(seq, index)
     }
@@ -63,7 +63,8 @@ impl Thread {
         if self.line.is_empty() {
             self.first = seq;
         }
-        // Only an equivocator's branches, which are kept whole, begin below what pruning left.
+        // Beside what pruning has forgotten: who has spoken past this place said something else there.
+        let passed = seq < self.first.saturating_add(self.line.len() as u64);
         while seq < self.first {
             self.line.push_front(NOTHING);
             self.first -= 1;
@@ -74,7 +75,7 @@ impl Thread {
         }
         if self.line[place] == NOTHING {
             self.line[place] = index;
-            return false;
+            return passed;
         }
         let first = self.line[place];
         self.twins.entry(seq).or_insert_with(|| vec![first]).push(index);
@@ -115,7 +116,7 @@ mod tests {
         threads.remove(1, 1, 11);
         threads.remove(1, 0, 3);
         assert_eq!((threads.at(1, 0), threads.at(1, 1), threads.front(1)), (&[][..], &[9][..], Some(9)));
-        assert!(!threads.add(1, 0, 12));
+        assert!(threads.add(1, 0, 12));
         assert_eq!((threads.at(1, 0), threads.at(1, 3)), (&[12][..], &[][..]));
     }
 }

@@ -18,7 +18,7 @@ fn vote(advances: Vec<(Member, Cite)>) -> usize {
         seq: 40_000,
         slot: Slot(20_000),
         base: BlockId([2; 32]),
-        advances: Advances(advances),
+        advances: Advances::new(advances),
         cites: [3; 32],
         estimate: Estimate::Vote(BlockId([4; 32])),
     };

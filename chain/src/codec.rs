@@ -1,6 +1,9 @@
 //! Canonical bytes: borsh, refusing whatever would not encode back to the same bytes.
 
-use borsh::{BorshDeserialize, BorshSerialize};
+use borsh::{
+    BorshDeserialize, BorshSerialize,
+    io::{Error, ErrorKind, Read},
+};
 use thiserror::Error;
 
 /// Why bytes are not the canonical form of a value.
@@ -29,8 +32,9 @@ pub fn encode<T: BorshSerialize>(value: &T) -> Vec<u8> {
 
 /// The value that `bytes` are the canonical form of; at most `limit` bytes are looked at.
 ///
-/// borsh reads a list's elements one by one and reserves no more than a page ahead, so a declared length far above
-/// the bytes present costs nothing.
+/// borsh reads a list's elements one by one and reserves a page ahead at most, so a declared length far above the
+/// bytes present costs next to nothing; only ahead of a list of bytes it reserves up to a mebibyte, for one such list
+/// at a time. What a list's elements take is another matter: see [`by_member`].
 pub fn decode<T: BorshDeserialize + BorshSerialize>(bytes: &[u8], limit: usize) -> Result<T, InvalidBytes> {
     if bytes.len() > limit {
         return Err(InvalidBytes::TooLong { found: bytes.len(), limit });
@@ -41,6 +45,23 @@ pub fn decode<T: BorshDeserialize + BorshSerialize>(bytes: &[u8], limit: usize) 
         return Err(malformed());
     }
     Ok(value)
+}
+
+/// Reads a list with an entry a member: more entries than a committee may have members are refused before they are
+/// read.
+///
+/// An entry that says nothing is one byte on the wire and dozens in memory; four mebibytes of them would take half a
+/// gibibyte. Nothing is reserved ahead.
+pub fn by_member<T: BorshDeserialize, R: Read>(reader: &mut R) -> borsh::io::Result<Vec<T>> {
+    let length = u32::deserialize_reader(reader)?;
+    if length > u32::from(u16::MAX) {
+        return Err(Error::new(ErrorKind::InvalidData, "more entries than there can be members"));
+    }
+    let mut list = Vec::new();
+    for _ in 0..length {
+        list.push(T::deserialize_reader(reader)?);
+    }
+    Ok(list)
 }
 
 #[cfg(test)]

@@ -67,7 +67,8 @@ impl Statement {
         MessageId(identity(Tag::MESSAGE, network, self).0)
     }
 
-    /// The consensus engine's form.
+    /// The consensus engine's form: of a stranger's statement only once its signature is checked and its advances name
+    /// members of the committee alone, because each bit of them takes 24 bytes there.
     pub fn to_message(&self, id: MessageId) -> Message<Blocks> {
         Message {
             id,
@@ -75,7 +76,7 @@ impl Statement {
             seq: self.seq,
             slot: self.slot,
             base: self.base,
-            advances: self.advances.0.clone(),
+            advances: self.advances.iter().collect(),
             cites: self.cites,
             estimate: match self.estimate {
                 Estimate::Vote(block) => BlockEstimate::Vote(block),

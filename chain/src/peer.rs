@@ -75,6 +75,7 @@ pub struct Carried {
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct PeerStatus {
     /// The `seq` and id of the latest message held of each member.
+    #[borsh(deserialize_with = "codec::by_member")]
     pub tips: Vec<Option<(u64, MessageId)>>,
     /// The newest certified block.
     pub certified: (Height, BlockId),
@@ -96,7 +97,7 @@ pub enum PeerMessage {
     /// How far the speaker is.
     Status(PeerStatus),
     /// Asks for messages past these: for each member the first `seq` wanted.
-    Since(Vec<u64>),
+    Since(#[borsh(deserialize_with = "codec::by_member")] Vec<u64>),
     /// Answers [`PeerMessage::Since`]: messages in an order in which each follows all that it cites.
     Messages(Vec<Carried>),
     /// Asks for messages by id.
@@ -108,6 +109,7 @@ pub enum PeerMessage {
         /// The message.
         message: MessageId,
         /// One entry a member.
+        #[borsh(deserialize_with = "codec::by_member")]
         cites: Vec<CiteEntry>,
     },
     /// Asks for the certificate of a block, or of a later one.

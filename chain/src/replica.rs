@@ -12,6 +12,7 @@
 
 mod doubt;
 mod explain;
+mod fetches;
 mod finality;
 mod ledger;
 mod past;
@@ -45,12 +46,12 @@ use crate::{
     units::{ChainId, Epoch, Height, SlotClock, Timestamp},
 };
 use doubt::Doubts;
+use fetches::Fetches;
 use finality::Shares;
 use kakera_cbc::{BlockId, Blocks, Engine, Member, MessageId, Slot, Speaker};
 use ledger::Ledger;
 use past::Past;
 use std::{collections::BTreeMap, sync::Arc};
-use sync::Fetches;
 use voice::Voice;
 
 /// What may happen to a replica.

@@ -59,7 +59,11 @@ fn statement() -> Statement {
         seq: 4,
         slot: Slot(9),
         base: BlockId([2; 32]),
-        advances: Advances(vec![(Member(0), Cite::Ahead(8)), (Member(1), Cite::Faulty), (Member(3), Cite::Ahead(1))]),
+        advances: Advances::new(vec![
+            (Member(0), Cite::Ahead(8)),
+            (Member(1), Cite::Faulty),
+            (Member(3), Cite::Ahead(1)),
+        ]),
         cites: [5; 32],
         estimate: Estimate::Proposal { block: BlockId([6; 32]), parent: BlockId([7; 32]), height: 3 },
     }

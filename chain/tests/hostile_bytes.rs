@@ -37,11 +37,13 @@ fn peak<T>(work: impl FnOnce() -> T) -> (T, usize) {
     (done, HEAP.peak_usage().saturating_sub(before))
 }
 
-/// Bytes that decoding may take for each byte there is: the leanest list element is one byte on the wire and 48 in
-/// memory, and a list that grows has room for twice its length beside the half that it leaves.
-const PER_BYTE: usize = 3 * 48 + 2;
-/// And whatever the bytes are: borsh reserves a mebibyte ahead of a list of bytes, and pages ahead of other lists.
-const ANYWAY: usize = 1024 * 1024 + 64 * 1024;
+/// Bytes that decoding may take for each byte there is.
+const PER_BYTE: usize = 32;
+/// And for a list with an entry a member: one byte on the wire and 48 in memory, 65,535 times at most, and a list that
+/// grows has room for twice its length beside the half that it leaves.
+const ENTRIES: usize = 8 * 1024 * 1024;
+/// What decoding few bytes may take whatever they are: borsh reserves a mebibyte ahead of a list of bytes.
+const ANYWAY: usize = 1024 * 1024 + 128 * 1024;
 
 const NETWORK: NetworkId = NetworkId(Hash([9; 32]));
 
@@ -78,7 +80,11 @@ fn message() -> SignedMessage {
         seq: 4,
         slot: Slot(9),
         base: BlockId([2; 32]),
-        advances: Advances(vec![(Member(0), Cite::Ahead(8)), (Member(1), Cite::Faulty), (Member(3), Cite::Ahead(1))]),
+        advances: Advances::new(vec![
+            (Member(0), Cite::Ahead(8)),
+            (Member(1), Cite::Faulty),
+            (Member(3), Cite::Ahead(1)),
+        ]),
         cites: [5; 32],
         estimate: Estimate::Proposal { block: block().header.id(NETWORK), parent: BlockId([2; 32]), height: 7 },
     };
@@ -133,7 +139,7 @@ fn engine(me: Option<u16>) -> Engine<Blocks> {
 
 fn stated(draft: Draft<Blocks>, estimate: Estimate) -> Statement {
     let Draft { sender, seq, slot, base, advances, cites, .. } = draft;
-    let advances = Advances(advances);
+    let advances = Advances::new(advances);
     let (chain, epoch, root) = (ChainId::Beacon, Epoch(0), ERA);
     Statement { chain, epoch, root, sender, seq, slot, base, advances, cites, estimate }
 }
@@ -195,29 +201,84 @@ fn honest_bytes_are_taken_in_any_order() {
     assert_eq!(engine.head(), BlockId([43; 32]));
 }
 
-/// The lists that are leanest on the wire: what a byte of them takes in memory is bounded, and so is the whole.
+/// Lists with an entry a member, as lean on the wire as can be.
+fn by_member(entries: usize) -> [PeerMessage; 3] {
+    let tips = vec![None; entries];
+    [
+        PeerMessage::Cites { message: MessageId([2; 32]), cites: vec![CiteEntry::Nothing; entries] },
+        PeerMessage::Status(PeerStatus {
+            tips,
+            certified: (Height(3), BlockId([2; 32])),
+            question: None,
+            answer: None,
+        }),
+        PeerMessage::Since(vec![0; entries]),
+    ]
+}
+
+/// A message that says of all members but one the same: a bit each where that is one ahead, and two bytes otherwise.
+fn lean(cite: Cite) -> SignedMessage {
+    let mut lean = message();
+    lean.statement.advances = Advances::new((0..u16::MAX).map(|member| (Member(member), cite)).collect());
+    lean
+}
+
+/// As many of these as go into one peer message.
+fn filled<T: Clone + borsh::BorshSerialize>(entry: T) -> Vec<T> {
+    vec![entry.clone(); (PeerMessage::MAX_BYTES - 512) / codec::encode(&entry).len()]
+}
+
+/// What is leanest on the wire: what a byte of it takes in memory is bounded, whatever the kind.
 #[test]
-fn decoding_takes_a_bounded_multiple_of_the_bytes_there_are() {
+fn decoding_any_peer_message_takes_a_bounded_multiple_of_its_bytes() {
     let _heap = alone();
-    let many = 100_000;
-    let mut leaned = message();
-    leaned.statement.advances = vec![(Member(0), None); many];
-    let status =
-        PeerStatus { tips: vec![None; many], certified: (Height(3), BlockId([2; 32])), question: None, answer: None };
-    let lists = [
-        PeerMessage::Cites { message: MessageId([2; 32]), cites: vec![CiteEntry::Nothing; many] },
-        PeerMessage::Status(status),
-        PeerMessage::Since(vec![0; many]),
-        PeerMessage::ById(vec![MessageId([3; 32]); many / 32]),
-        PeerMessage::Application(vec![0; many]),
-        PeerMessage::Message(Box::new(Carried { message: leaned, block: None, certificate: None })),
+    let bare = |message: SignedMessage| Carried { message, block: None, certificate: None };
+    let vote = SignedMessage {
+        statement: Statement {
+            advances: Advances::default(),
+            estimate: Estimate::Vote(BlockId([1; 32])),
+            ..message().statement
+        },
+        ..message()
+    };
+    let (one, two) = (lean(Cite::Ahead(1)), lean(Cite::Ahead(2)));
+    let signatures = filled((Member(0), Signature([1; 64])));
+    let others = [
+        PeerMessage::ById(filled(MessageId([3; 32]))),
+        PeerMessage::Application(filled(0)),
+        PeerMessage::Certificate(Box::new(Certificate { signatures, ..certificate() })),
+        PeerMessage::Message(Box::new(bare(one.clone()))),
+        PeerMessage::Message(Box::new(bare(two.clone()))),
+        PeerMessage::Message(Box::new(Carried {
+            block: Some(vec![0; PeerMessage::MAX_BYTES - 512]),
+            ..bare(vote.clone())
+        })),
+        PeerMessage::Evidence(Box::new(Evidence { first: one.clone(), second: two.clone() })),
+        PeerMessage::Messages(filled(bare(one))),
+        PeerMessage::Messages(filled(bare(two))),
+        PeerMessage::Messages(filled(bare(vote.clone()))),
+        PeerMessage::Messages(filled(Carried { block: Some(Vec::new()), ..bare(vote) })),
     ];
-    for (which, list) in lists.iter().enumerate() {
-        let bytes = codec::encode(list);
+    for (which, message) in by_member(usize::from(u16::MAX)).into_iter().chain(others).enumerate() {
+        let bytes = codec::encode(&message);
+        drop(message);
         let (decoded, peak) = peak(|| PeerMessage::decode(&bytes));
-        println!("list {which}: {} bytes take {peak}, {:.1} a byte", bytes.len(), peak as f64 / bytes.len() as f64);
-        assert!(decoded.is_ok(), "list {which}");
-        assert!(peak <= PER_BYTE * bytes.len() + ANYWAY, "list {which}: {peak} bytes for {}", bytes.len());
+        println!("{which}: {} bytes take {peak}, {:.1} a byte", bytes.len(), peak as f64 / bytes.len() as f64);
+        assert!(decoded.is_ok(), "message {which}");
+        assert!(peak <= PER_BYTE * bytes.len() + ENTRIES, "message {which}: {peak} bytes for {}", bytes.len());
+    }
+}
+
+#[test]
+fn more_entries_than_there_can_be_members_are_refused_before_they_are_read() {
+    let _heap = alone();
+    for (most, more) in [(65_535, 65_536), (65_535, 4_000_000)] {
+        assert!(by_member(most).iter().all(|message| PeerMessage::decode(&codec::encode(message)).is_ok()));
+        for message in &by_member(more)[..if more > 400_000 { 2 } else { 3 }] {
+            let bytes = codec::encode(message);
+            let (decoded, peak) = peak(|| PeerMessage::decode(&bytes));
+            assert!(decoded.is_err() && peak < 1024, "{peak} bytes for {more} entries");
+        }
     }
 }
 

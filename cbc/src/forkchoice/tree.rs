@@ -93,23 +93,35 @@ impl Tree {
                 open.insert(block, same.iter().map(|vote| vote.1).sum());
             }
         }
-        let mut best: BTreeMap<u32, (u64, u32)> = BTreeMap::new();
+        // By block: its heaviest child with weight, and where best children lead to from there.
+        let mut best: BTreeMap<u32, (u64, u32, u32)> = BTreeMap::new();
         while let Some((block, weight)) = open.pop_last() {
-            if open.is_empty() {
-                let mut head = block;
-                while let Some((_, child)) = best.get(&head) {
-                    head = *child;
-                }
-                return head;
-            }
-            let parent = self.blocks.get(block).expect("descends() found it").parent;
+            let head = best.get(&block).map_or(block, |child| child.2);
+            let Some((other, _)) = open.last_key_value() else { return head };
+            let child = self.topmost_after(block, *other);
+            let parent = self.blocks.get(child).expect("descends() found it").parent;
             *open.entry(parent).or_insert(0) += weight;
-            let beaten = best.get(&parent).is_none_or(|old| self.rank(block, weight) > self.rank(old.1, old.0));
+            let beaten = best.get(&parent).is_none_or(|old| self.rank(child, weight) > self.rank(old.1, old.0));
             if beaten {
-                best.insert(parent, (weight, block));
+                best.insert(parent, (weight, child, head));
             }
         }
         base
+    }
+
+    /// The topmost ancestor-or-self of a block that came after `other`: nothing joins the way up to there.
+    fn topmost_after(&self, block: u32, other: u32) -> u32 {
+        let mut at = block;
+        while let Some(link) = self.link(at) {
+            at = if link.jump > other && link.jump != at {
+                link.jump
+            } else if link.parent > other {
+                link.parent
+            } else {
+                break;
+            };
+        }
+        at
     }
 
     /// Forgets blocks of slots below the line.

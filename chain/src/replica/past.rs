@@ -265,8 +265,7 @@ impl<A: Application> Replica<A> {
                 };
                 for (id, sender, _) in self.waiters(missing) {
                     // Nobody knows yet who said what is asked for by its id alone; it is of somebody whom this cites.
-                    let named =
-                        || statement(&id).is_some_and(|s| s.advances.0.iter().any(|(m, _)| members.contains(m)));
+                    let named = || statement(&id).is_some_and(|s| s.advances.iter().any(|(m, _)| members.contains(&m)));
                     if cited.map_or_else(named, |cited| members.contains(&cited)) {
                         more.insert(sender);
                     }
@@ -353,7 +352,7 @@ impl<A: Application> Replica<A> {
     /// Whether a valid message is as old as those that the past was fetched for, of a member that it was not fetched
     /// for, and nobody else's messages wait for it: one that came with each would let its sender keep the past in
     /// memory without end, now at one member and now at another.
-    pub(super) fn is_unasked(&self, sender: Member, seq: u64, base: &BlockId) -> bool {
+    pub(super) fn is_unasked(&self, id: &MessageId, sender: Member, seq: u64, base: &BlockId) -> bool {
         let Some(hold) = &self.past.hold else { return false };
         if hold.served.contains(&sender) || !self.is_old(base) {
             return false;
@@ -361,6 +360,8 @@ impl<A: Application> Replica<A> {
         let wanted = self.engine.missing().any(|missing| {
             let place = match missing {
                 Missing::Message { member, seq } => Some((*member, *seq)),
+                // While it is judged it does not wait.
+                Missing::Id(wanted) if wanted == id => Some((sender, seq)),
                 Missing::Id(id) => self.waiting.get(id).map(|(_, carried)| {
                     let statement = &carried.message.statement;
                     (statement.sender, statement.seq)

@@ -14,7 +14,7 @@ use crate::{
     peer::{Carried, CiteEntry, PeerMessage},
     store::Table,
 };
-use kakera_cbc::{BlockId, Checked, Event, Member, MessageId, Missing, Observation, Slot, Verdict};
+use kakera_cbc::{BlockId, Checked, Event, Invalid, Member, MessageId, Missing, Observation, Slot, Verdict};
 use std::sync::Arc;
 
 /// Bytes of blocks that wait with messages of one sender at most.
@@ -64,6 +64,11 @@ impl<A: Application> Replica<A> {
             return Ok(());
         }
         carried.message.clone().verify(&self.seats, self.era.network).map_err(|_| Refused::Signature)?;
+        // Advances are expanded only where they name members: before that they take no more than on the wire.
+        let cited = carried.message.statement.advances.last();
+        if let Some(member) = cited.filter(|member| member.index() >= self.seats.committee.len()) {
+            return Err(Refused::Message(Invalid::UnknownCited { member }));
+        }
         if Some(carried.message.statement.sender) == self.engine.me() {
             // Anybody may repeat what this member said long ago: that has left memory, not the store.
             if self.is_stored(&id) {
@@ -139,7 +144,7 @@ impl<A: Application> Replica<A> {
             // What is stored and has left memory was judged before.
             Verdict::Waiting(Missing::Past(_)) if self.is_stored(&id) => return Ok(()),
             Verdict::Waiting(missing) => missing,
-            Verdict::Valid(_) if self.is_unasked(sender, seq, &message.base) => Missing::Past(message.base),
+            Verdict::Valid(_) if self.is_unasked(&id, sender, seq, &message.base) => Missing::Past(message.base),
             Verdict::Valid(checked) => {
                 let held = match block.map_or(Content::Nothing, |block| self.content(block)) {
                     Content::Nothing => Ok(None),
@@ -162,8 +167,8 @@ impl<A: Application> Replica<A> {
         if self.waiting_bytes(sender) + carried.block.as_ref().map_or(0, Vec::len) > WAITING_BYTES {
             return Err(Refused::Full);
         }
-        self.engine.park(message, missing).map_err(|_| Refused::Full)?;
-        self.fetches.heard_from(from);
+        self.engine.park(message, missing.clone()).map_err(|_| Refused::Full)?;
+        self.fetches.lacks(&missing, from, self.now);
         self.waiting.insert(id, (from, carried));
         if self.waiting.len() > self.engine.parked() {
             let engine = &self.engine;
@@ -190,9 +195,12 @@ impl<A: Application> Replica<A> {
             if released.is_empty() {
                 return;
             }
-            for message in released {
-                let Some((from, carried)) = self.waiting.remove(&message.id) else { continue };
-                let admitted = self.proposed(&carried).and_then(|block| self.admit(from, message.id, carried, block));
+            // All leave before the first is admitted: one that waits again must not find the others there that the
+            // engine does not hold any more. They had room together, so that each of them finds room again.
+            let released: Vec<_> =
+                released.into_iter().filter_map(|message| self.waiting.remove_entry(&message.id)).collect();
+            for (id, (from, carried)) in released {
+                let admitted = self.proposed(&carried).and_then(|block| self.admit(from, id, carried, block));
                 if let Err(reason) = admitted {
                     self.out.sent.push(Effect::Refused { from, reason });
                 }

@@ -3,12 +3,12 @@
 use super::{
     Era, Held, Out, Replica, SignState,
     doubt::Doubts,
+    fetches::Fetches,
     finality::Shares,
     ledger::Ledger,
     past::Past,
     record,
     replay::{Phase, Replay},
-    sync::Fetches,
     voice::{self, Voice},
 };
 use crate::{

@@ -1,142 +1,39 @@
 //! What is missing, asked for with bounded retries; and answers to peers that miss something.
 
-use super::{Effect, Refused, Replica, record};
+use super::{
+    Effect, Refused, Replica,
+    fetches::{Asker, Want},
+    record,
+};
 use crate::{
     application::Application,
     certificate::Certificate,
     message::{Estimate, SignedMessage},
     peer::{Carried, CiteEntry, PeerMessage, PeerStatus},
     store::{StoreFailure, Table},
-    units::{Height, Timestamp},
+    units::Height,
 };
-use kakera_cbc::{BlockId, Member, MessageId, Missing};
-use std::collections::{BTreeMap, BTreeSet};
+use kakera_cbc::{BlockId, Member, MessageId, Observation};
+use std::collections::BTreeSet;
 
-/// Things asked for at a time because one peer's status names them.
-const TOLD: usize = 4;
-/// The longest wait between two requests for one thing.
-const LONGEST_WAIT_MS: u64 = 2_000;
 /// Bytes of one answer, before the message that exceeds it.
 pub(super) const ANSWER_BYTES: usize = 1024 * 1024;
-/// Answers to one peer in one second at most: an honest one that catches up needs fewer.
-const ANSWERS_A_SECOND: u32 = 64;
-
-/// One thing to ask for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Want {
-    /// Messages past what is held.
-    Since,
-    ById(MessageId),
-    Cites(MessageId),
-    Certificate(BlockId),
-    Evidence(Member),
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Fetch {
-    at: Timestamp,
-    tries: u32,
-    /// Whom to ask next: every try asks somebody else.
-    to: Member,
-    /// Asked for because of this peer's status, not because a message waits.
-    told: Option<Member>,
-}
-
-/// Requests under way: one for each thing that a parked message misses (the engine bounds those), and a few that the
-/// status of each peer makes worth a try.
-pub(super) struct Fetches {
-    wants: BTreeMap<Want, Fetch>,
-    /// Whom to ask first for something new.
-    next: Member,
-    /// Who was asked last for messages past what is held.
-    asked: Option<Member>,
-    /// Answers given to each peer in this second.
-    answers: BTreeMap<Member, u32>,
-    second: u64,
-    delay_ms: u64,
-}
-
-impl Fetches {
-    pub(super) fn new(delay_ms: u64) -> Self {
-        let (wants, answers) = (BTreeMap::new(), BTreeMap::new());
-        Fetches { wants, next: Member(0), asked: None, answers, second: 0, delay_ms }
-    }
-
-    pub(super) fn next_wakeup(&self) -> Timestamp {
-        self.wants.values().map(|fetch| fetch.at).min().unwrap_or(Timestamp(u64::MAX))
-    }
-
-    /// Whoever said something that cannot be judged yet is the first to ask.
-    pub(super) fn heard_from(&mut self, from: Member) {
-        self.next = from;
-    }
-
-    /// Messages came. If they answer a request and something was new, the want is met, and where there may be more the
-    /// same peer is asked for the rest at once. An answer that brings nothing leaves the want to others.
-    pub(super) fn answered(&mut self, from: Member, news: bool, more: bool, now: Timestamp) {
-        if self.asked != Some(from) || !news {
-            return;
-        }
-        self.asked = None;
-        self.wants.remove(&Want::Since);
-        if more {
-            self.wants.insert(Want::Since, Fetch { at: now, tries: 0, to: from, told: Some(from) });
-        }
-    }
-
-    fn tell(&mut self, want: Want, from: Member, now: Timestamp) {
-        let told = self.wants.values().filter(|fetch| fetch.told == Some(from)).count();
-        if told < TOLD {
-            self.wants.entry(want).or_insert(Fetch { at: now, tries: 0, to: from, told: Some(from) });
-        }
-    }
-
-    /// Whether this peer may have one more answer now.
-    fn may_answer(&mut self, to: Member, now: Timestamp) -> bool {
-        let second = now.0 / 1000;
-        if second != self.second {
-            (self.second, self.answers) = (second, BTreeMap::new());
-        }
-        let given = self.answers.entry(to).or_default();
-        *given = given.saturating_add(1);
-        *given <= ANSWERS_A_SECOND
-    }
-}
-
 impl<A: Application> Replica<A> {
     /// Asks for what is missing and due.
     pub(super) fn fetch(&mut self) {
-        let now = self.now;
-        let mut missing: BTreeSet<Want> = self.engine.missing().filter_map(want_for).collect();
+        // What waits here itself need not be asked for, only what it lacks.
+        let is_here = |want: &Want| matches!(want, Want::ById(id) if self.waiting.contains_key(id));
+        let wants = self.engine.missing().filter_map(Want::of);
+        let mut missing: BTreeSet<Want> = wants.filter(|want| !is_here(want)).collect();
         missing.extend(self.doubted().into_iter().map(Want::Cites));
-        let wants = &mut self.fetches.wants;
-        wants.retain(|want, fetch| (fetch.told.is_some() && fetch.tries < 4) || missing.contains(want));
-        for want in missing {
-            // What a message cites is most often under way from somebody else.
-            let at = now.plus(self.fetches.delay_ms / 2);
-            wants.entry(want).or_insert(Fetch { at, tries: 0, to: self.fetches.next, told: None });
-        }
-        let due: Vec<Want> = wants.iter().filter(|(_, fetch)| fetch.at <= now).map(|(want, _)| *want).collect();
-        for want in due {
+        for want in self.fetches.due(missing, self.now) {
             self.request(want);
         }
     }
 
     fn request(&mut self, want: Want) {
-        let (members, me) = (self.seats.committee.len(), self.engine.me());
-        let delay = self.fetches.delay_ms;
-        let Some(fetch) = self.fetches.wants.get_mut(&want) else { return };
-        let to = if Some(fetch.to) == me { following(fetch.to, members) } else { fetch.to };
-        let tries = fetch.tries;
-        let wait = delay.saturating_mul(2 << tries.min(16)).min(LONGEST_WAIT_MS);
-        *fetch =
-            Fetch { at: self.now.plus(wait), tries: tries.saturating_add(1), to: following(to, members), ..*fetch };
-        if Some(to) == me {
-            return;
-        }
-        if want == Want::Since {
-            self.fetches.asked = Some(to);
-        }
+        let asker = Asker { chain: self.era.chain, me: self.engine.me(), members: self.seats.committee.len() };
+        let Some((to, tries)) = self.fetches.turn(want, asker, self.now) else { return };
         let message = match want {
             Want::Since => PeerMessage::Since(self.first_wanted(tries % 2 == 1)),
             Want::ById(id) => PeerMessage::ById(vec![id]),
@@ -338,15 +235,63 @@ impl<A: Application> Replica<A> {
         if !self.fetches.may_answer(to, self.now) {
             return Ok(());
         }
-        let stored = match self.engine.observations(&message) {
-            Some(observations) => Ok(Some(observations)),
-            None => record::load_cites(&*self.store, &message),
-        };
-        if let Some(observations) = self.read(stored).flatten() {
-            let cites = observations.iter().map(CiteEntry::from).collect();
-            self.out.sent.push(Effect::Send(to, PeerMessage::Cites { message, cites }));
+        if let Some(cites) = self.cites_of(&message) {
+            self.out.sent.push(Effect::Send(to, shown(message, &cites)));
+            self.lead(to, message, cites);
         }
         Ok(())
+    }
+
+    fn cites_of(&mut self, message: &MessageId) -> Option<Vec<Observation>> {
+        let stored = match self.engine.observations(message) {
+            Some(observations) => Ok(Some(observations)),
+            None => record::load_cites(&*self.store, message),
+        };
+        self.read(stored).flatten()
+    }
+
+    /// Gives to a peer that could not tell what a message cites also its sender's message before that, what this one
+    /// cites, the one before, and so on: whoever knows another branch of an equivocator lacks all of them, and each is
+    /// of use to it only once it knows who cites it. They stop at what the peer's own latest message cites.
+    fn lead(&mut self, to: Member, message: MessageId, mut cites: Vec<Observation>) {
+        let Some((sender, mut seq, _)) = self.engine.place(&message) else { return };
+        let seen = self.seen_by(to, sender);
+        let depth = self.fetches.depth(to, &message);
+        let (mut end, mut bytes) = (message, 0);
+        for step in 1..=depth {
+            let Some(Observation::Latest(previous)) = cites.get(sender.index()).copied() else { break };
+            seq = seq.saturating_sub(1);
+            if bytes > ANSWER_BYTES || seen.is_some_and(|seen| seq <= seen) {
+                break;
+            }
+            let found = self.messages_by_id(&[previous]);
+            let Some(list) = self.read(found).filter(|list| !list.is_empty()) else { break };
+            bytes += list.iter().map(length).sum::<usize>();
+            self.out.sent.push(Effect::Send(to, PeerMessage::Messages(list)));
+            end = previous;
+            if step == depth {
+                break;
+            }
+            let Some(next) = self.cites_of(&previous) else { break };
+            bytes += next.len() * size_of::<MessageId>();
+            self.out.sent.push(Effect::Send(to, shown(previous, &next)));
+            cites = next;
+        }
+        if end != message {
+            self.fetches.led_to(to, end, depth);
+        }
+    }
+
+    /// The place of the message of a member that a peer's latest message cites; nothing where that tells no branch.
+    fn seen_by(&self, peer: Member, member: Member) -> Option<u64> {
+        if self.engine.is_faulty(member) {
+            return None;
+        }
+        let (_, latest) = self.engine.latest(peer)?;
+        match self.engine.observations(&latest)?.get(member.index())? {
+            Observation::Latest(id) => self.engine.place(id).map(|(_, seq, _)| seq),
+            Observation::Nothing | Observation::Faulty => None,
+        }
     }
 
     pub(super) fn answer_evidence(&mut self, to: Member, member: Member) -> Result<(), Refused> {
@@ -371,18 +316,6 @@ pub(super) fn length(carried: &Carried) -> usize {
     borsh::object_length(carried).unwrap_or(ANSWER_BYTES)
 }
 
-fn following(member: Member, members: usize) -> Member {
-    let next = (member.index() + 1) % members;
-    Member(u16::try_from(next).expect("committees have at most 65,535 members"))
-}
-
-fn want_for(missing: &Missing<kakera_cbc::Blocks>) -> Option<Want> {
-    match missing {
-        Missing::Message { .. } => Some(Want::Since),
-        Missing::Id(id) => Some(Want::ById(*id)),
-        Missing::FullCites(id) => Some(Want::Cites(*id)),
-        Missing::Evidence(member) => Some(Want::Evidence(*member)),
-        Missing::Certificate(block) => Some(Want::Certificate(*block)),
-        Missing::Slot(_) | Missing::Block(_) | Missing::Past(_) => None,
-    }
+fn shown(message: MessageId, cites: &[Observation]) -> PeerMessage {
+    PeerMessage::Cites { message, cites: cites.iter().map(CiteEntry::from).collect() }
 }

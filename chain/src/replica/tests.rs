@@ -5,6 +5,7 @@ mod absence;
 mod bench;
 mod doubt;
 mod explain;
+mod fetching;
 mod hostile;
 mod past;
 mod puppet;

@@ -287,7 +287,7 @@ impl<A: Application> Replica<A> {
             seq: draft.seq,
             slot: draft.slot,
             base: draft.base,
-            advances: Advances(draft.advances.clone()),
+            advances: Advances::new(draft.advances.clone()),
             cites: draft.cites,
             estimate,
         };

@@ -170,6 +170,10 @@ pub(super) struct Bench {
     pub(super) stores: Vec<Arc<MemoryStore>>,
     guards: Vec<SignState>,
     slots_kept: Option<u64>,
+    /// What is sent to one member from now on: when, by whom, to whom.
+    pub(super) sends: Option<Vec<(u64, usize, usize, PeerMessage)>>,
+    /// Whether everything takes the same time, so that what one says to another comes in order.
+    pub(super) in_order: bool,
     /// Whether evidence gets lost.
     pub(super) lose_evidence: bool,
     /// Arrival time, a number for order, from, to and what.
@@ -232,6 +236,8 @@ impl Bench {
             stores: (0..members).map(|_| Arc::default()).collect(),
             guards: vec![SignState::default(); members],
             slots_kept,
+            sends: None,
+            in_order: false,
             lose_evidence: false,
             flying: BTreeMap::new(),
             sent: 0,
@@ -321,7 +327,7 @@ impl Bench {
         if self.random(100) < self.lose_percent {
             return;
         }
-        let arrives = self.now + 1 + self.random(5) as u64;
+        let arrives = self.now + if self.in_order { 3 } else { 1 + self.random(5) as u64 };
         self.sent += 1;
         self.flying.insert((arrives, self.sent), (from, to, message));
     }
@@ -352,6 +358,9 @@ impl Bench {
                 }
                 Effect::Send(to, message) => {
                     answers.push((to.index(), message.clone()));
+                    if let Some(sends) = &mut self.sends {
+                        sends.push((self.now, member, to.index(), message.clone()));
+                    }
                     self.fly(member, to.index(), message);
                 }
                 Effect::Refused { from, reason } => match &mut self.refused {

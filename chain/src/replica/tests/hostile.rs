@@ -47,8 +47,11 @@ fn numbers_at_the_end_of_their_types_panic_nobody() {
     let puppet = Puppet::of(&mut bench, 3);
     let limits = |base: Statement| {
         let far = Statement { slot: Slot(u64::MAX), ..base.clone() };
-        let last =
-            Statement { seq: u64::MAX, advances: Advances(vec![(Member(2), Cite::Ahead(u64::MAX))]), ..base.clone() };
+        let last = Statement {
+            seq: u64::MAX,
+            advances: Advances::new(vec![(Member(2), Cite::Ahead(u64::MAX))]),
+            ..base.clone()
+        };
         let high = Estimate::Proposal { block: BlockId([7; 32]), parent: base.base, height: u64::MAX };
         [far, last, Statement { estimate: high, ..base }]
     };
@@ -179,7 +182,7 @@ fn a_flood_of_what_cannot_be_found_hides_nothing_honest() {
                 0 => Statement { cites: junk, ..base.clone() },
                 1 => Statement { base: BlockId(junk), ..base.clone() },
                 2 => Statement {
-                    advances: Advances(vec![(Member(2), Cite::Ahead(noise))]),
+                    advances: Advances::new(vec![(Member(2), Cite::Ahead(noise))]),
                     seq: noise + 1,
                     ..base.clone()
                 },

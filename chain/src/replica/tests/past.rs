@@ -203,7 +203,7 @@ fn who_starts_its_thread_again_after_the_first_message_has_left_memory_is_convic
     let cites = kakera_cbc::cites_digest(&[kakera_cbc::Observation::Nothing; 4]);
     let next = puppet.statement(now);
     let estimate = Estimate::Vote(next.base);
-    let again = Statement { seq: 0, advances: Advances(Vec::new()), cites, estimate, ..next };
+    let again = Statement { seq: 0, advances: Advances::new(Vec::new()), cites, estimate, ..next };
     bench.hear(0, 3, carried(puppet.sign(again)));
     assert_eq!(bench.equivocators(), 0, "the twin is on disk only");
     bench.run(5_000);
@@ -253,7 +253,7 @@ fn a_cite_of_what_has_left_memory_is_found_on_disk() {
     let steps = (0..3).map(|member| (Member(member), Cite::Ahead(puppet.engine.latest(Member(member)).unwrap().0 + 1)));
     let cites = kakera_cbc::cites_digest(&puppet.engine.resolve(&puppet.engine.view()));
     let estimate = Estimate::Vote(base);
-    let message = puppet.sign(Statement { base, advances: Advances(steps.collect()), cites, estimate, ..next });
+    let message = puppet.sign(Statement { base, advances: Advances::new(steps.collect()), cites, estimate, ..next });
     let id = message.statement.id(bench.network.id);
     (0..3).for_each(|to| drop(bench.hear(to, 3, carried(message.clone()))));
     let has = |bench: &Bench, member: usize| bench.replicas[member].as_ref().unwrap().engine.contains(&id);

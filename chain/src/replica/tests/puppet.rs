@@ -34,7 +34,7 @@ impl Puppet {
             seq: draft.seq,
             slot: draft.slot,
             base: draft.base,
-            advances: Advances(draft.advances.clone()),
+            advances: Advances::new(draft.advances.clone()),
             cites: draft.cites,
             estimate: Estimate::Vote(draft.value),
         }
