@@ -6,9 +6,10 @@ mod dag;
 mod figures;
 
 use dag::{Kind, Moment, Plan, ROOT, Script, hash};
-use figures::{Figures, timed};
+use figures::{Figures, readable, timed};
 use kakera_cbc::{lab::Case, lab::replay, *};
 use peak_alloc::PeakAlloc;
+use std::time::Duration;
 
 /// Counts what is allocated.
 #[global_allocator]
@@ -16,7 +17,7 @@ static MEMORY: PeakAlloc = PeakAlloc;
 
 fn main() {
     let mut figures = Figures::new();
-    let sizes: &[(u16, u64)] = if figures.is_quick() {
+    let sizes: &[(u16, u64)] = if std::env::args().any(|argument| argument == "--quick") {
         &[(4, 1_250), (100, 50)]
     } else {
         &[(4, 1_250), (100, 50), (100, 500), (1_000, 5), (1_000, 50)]
@@ -41,12 +42,13 @@ fn engine(figures: &mut Figures, plan: Plan) {
     let size = format!("{} members x {messages}, {}", plan.members, plan.kind.name());
     let memory = || MEMORY.current_usage();
     let mut look = |moment, script: &Script| decision(figures, &size, moment, script);
-    let (time, script) = timed(|| plan.make(&memory, &mut look));
-    println!("{size}: made in {:.1} s", time.as_secs_f64());
+    let (took, script) = timed(|| plan.make(&memory, &mut look));
+    println!("{size}: made in {:.1} s", took.as_secs_f64());
+    let time = |time: Duration| readable(time.as_secs_f64() * 1e9);
     let [check, insert] = script.costs.means();
-    figures.add_time(&format!("check, {size}"), check);
-    figures.add_time(&format!("insert: DAG, own view and detector, {size}"), insert);
-    figures.add_time(&format!("insert, the longest, {size}"), script.costs.longest);
+    figures.add(&format!("check, {size}"), time(check));
+    figures.add(&format!("insert: DAG, own view and detector, {size}"), time(insert));
+    figures.add(&format!("insert, the longest, {size}"), time(script.costs.longest));
     figures.add(&format!("memory a message, {size}"), format!("{} B", script.costs.bytes / script.costs.held));
     choices(figures, &size, &script);
 }

@@ -1,4 +1,4 @@
-//! Why a candidate is final here, or what holds it back (DESIGN D3.6).
+//! Why a candidate is final here, or what holds it back.
 //!
 //! A summit of level k needs members of weight q_k that agree and have climbed k levels together.
 //! So what is missing is, in this order: that nothing conflicting is final, enough weight that is not

@@ -1,5 +1,6 @@
 //! Long cases: time that grows with their length.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "this test compares times")]
 
 use kakera_cbc::lab::*;
 use std::collections::BTreeMap;

@@ -60,19 +60,9 @@ impl Figures {
         Some(median)
     }
 
-    /// Whether the command line asks for what is quickly measured only.
-    pub(crate) fn is_quick(&self) -> bool {
-        std::env::args().any(|argument| argument == "--quick")
-    }
-
     /// Adds what was measured elsewhere.
     pub(crate) fn add(&mut self, name: &str, value: String) {
         self.rows.push((name.to_owned(), value));
-    }
-
-    /// The same for a time.
-    pub(crate) fn add_time(&mut self, name: &str, time: Duration) {
-        self.add(name, readable(time.as_secs_f64() * 1e9));
     }
 
     /// Prints the table.
@@ -91,7 +81,8 @@ pub(crate) fn timed<T>(operation: impl FnOnce() -> T) -> (Duration, T) {
     (WallTime.end(start), answer)
 }
 
-fn readable(ns: f64) -> String {
+/// A time for people.
+pub(crate) fn readable(ns: f64) -> String {
     match ns {
         ..1e3 => format!("{ns:.1} ns"),
         ..1e6 => format!("{:.2} us", ns / 1e3),
