@@ -84,10 +84,11 @@ pub enum CertifyError {
 /// One member of the family; it may be implemented outside this crate, as
 /// `examples/switches_and_light.rs` does.
 ///
-/// The engine's safety rests on two laws. *Majorities win*: when honest latest votes of more than half
-/// of the committee's whole weight W, silent and faulty members included, agree with a candidate, so
-/// does the estimator's value, whatever the other votes are. *Agreement is transitive*: what agrees
-/// with a value agrees with every candidate that the value agrees with.
+/// The engine's safety rests on two laws. *Majorities win*: when more of the weight of the votes that the
+/// estimator is given agrees with a candidate than does not, the estimator's value agrees with it. More
+/// than half of the committee's whole weight is not asked for: members marked faulty give no vote, and
+/// the soundness argument in the crate documentation counts them on neither side. *Agreement is
+/// transitive*: what agrees with a value agrees with every candidate that the value agrees with.
 pub trait Protocol: Clone + Debug {
     /// What a message builds on.
     type Base: Copy + Ord + Debug;

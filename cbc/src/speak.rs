@@ -18,9 +18,9 @@ pub struct SpeakerConfig {
     pub slot_ms: u64,
     /// One network delay, milliseconds.
     pub delay_ms: u64,
-    /// How long at either end of a slot a member is calm, milliseconds: it follows no fork choice that has moved, and
-    /// at the end no new proposal either; two fifths of a slot at most. So the leader of a slot has had its say before others go on without it, and
-    /// whatever they say reaches the next leader in time. 0: it follows at once.
+    /// How long at either end of a slot a member is calm, milliseconds; two fifths of a slot at most. It follows no
+    /// fork choice that has moved, and at the end no new proposal either. So the leader of a slot has had its say
+    /// before others go on without it, and whatever they say reaches the next leader in time. 0: it follows at once.
     pub calm_ms: u64,
 }
 
