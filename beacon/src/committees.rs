@@ -115,6 +115,7 @@ fn seats_of(validators: &[GenesisValidator], weights: BTreeMap<ValidatorId, u64>
         validators: weights.keys().copied().collect(),
         committee: Committee::new(weights.into_values().collect())
             .expect("the genesis check gives every committee a seat and at most 65,535 members"),
+        signatures: Default::default(),
     }
 }
 

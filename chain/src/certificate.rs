@@ -3,7 +3,8 @@
 use crate::{
     block::Header,
     hash::{Hash, NetworkId, Tag, identity},
-    keys::{InvalidSignature, PublicKey, SecretKey, Signature, Verified, verify_all},
+    keys::{InvalidSignature, PublicKey, SecretKey, Signature, Verified},
+    signatures::Signatures,
     units::{ChainId, Epoch, Height, ValidatorId},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -19,6 +20,8 @@ pub struct Seats {
     pub validators: Vec<ValidatorId>,
     /// Each member's weight: its seats in this committee.
     pub committee: Committee,
+    /// How what they sign is checked.
+    pub signatures: Signatures,
 }
 
 impl Seats {
@@ -93,7 +96,7 @@ impl FinalitySignature {
     pub fn verify(self, seats: &Seats, network: NetworkId) -> Result<Verified<FinalitySignature>, InvalidSignature> {
         let key = *seats.key(self.signer).ok_or(InvalidSignature)?;
         let (id, signature) = (self.finality.id(network), self.signature);
-        Verified::check(self, &id, &key, &signature)
+        Verified::check(self, &id, &key, &signature, &seats.signatures)
     }
 }
 
@@ -175,7 +178,7 @@ impl Certificate {
         if !seats.is_supermajority(weight) {
             return Err(InvalidCertificate::TooLittleWeight { weight, total: seats.committee.total() });
         }
-        match verify_all(&items) {
+        match seats.signatures.verify_all(&items) {
             Ok(()) => Ok(Verified::trusted(self)),
             Err(index) => Err(InvalidCertificate::Signature { member: self.signatures[index].0 }),
         }

@@ -1,7 +1,7 @@
 //! Keys and signatures. `ed25519-dalek` signs; `ed25519-zebra` parses and verifies by ZIP 215, alone and in batches,
 //! so that a signature's validity never depends on how it was checked.
 
-use crate::hash::Hash;
+use crate::{hash::Hash, signatures::Signatures};
 use borsh::{BorshDeserialize, BorshSerialize};
 use ed25519_dalek::Signer;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -169,8 +169,9 @@ impl<T> Verified<T> {
         id: &Hash,
         key: &PublicKey,
         signature: &Signature,
+        signatures: &Signatures,
     ) -> Result<Verified<T>, InvalidSignature> {
-        key.verify(id, signature)?;
+        signatures.verify(key, id, signature)?;
         Ok(Verified(value))
     }
 

@@ -16,6 +16,7 @@ pub mod message;
 pub mod peer;
 pub mod receipt;
 pub mod replica;
+pub mod signatures;
 pub mod store;
 pub mod units;
 

@@ -106,7 +106,7 @@ impl SignedMessage {
     ) -> Result<(MessageId, Verified<SignedMessage>), InvalidSignature> {
         let key = *seats.key(self.statement.sender).ok_or(InvalidSignature)?;
         let (id, signature) = (self.statement.id(network), self.signature);
-        Ok((id, Verified::check(self, &Hash(id.0), &key, &signature)?))
+        Ok((id, Verified::check(self, &Hash(id.0), &key, &signature, &seats.signatures)?))
     }
 }
 

@@ -113,6 +113,7 @@ fn certificates_hold_from_two_thirds_on_and_for_nothing_else() {
         keys: (0..4).map(|n| key(n).public()).collect(),
         validators: (0..4).map(ValidatorId).collect(),
         committee: kakera_chain::Committee::new(vec![1; 4]).unwrap(),
+        signatures: Default::default(),
     };
     let by = |signers: &[u8]| Certificate {
         finality,

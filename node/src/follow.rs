@@ -8,14 +8,11 @@ use kakera_chain::{
     units::{ChainId, ValidatorId},
 };
 use kakera_proto::v1::{FollowRequest, beacon_client::BeaconClient};
-use kakera_shard::{Input, Reply, Shard};
+use kakera_shard::{Following, Input, Reply, Shard};
 use std::{sync::Arc, time::Duration};
 use thiserror::Error;
 use tokio::time::{sleep, timeout};
 use tonic::Status;
-
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// Why a stream was left.
 #[derive(Debug, Error)]
@@ -36,21 +33,17 @@ enum Ended {
 
 /// Follows the beacon chain until the core stops. `timing` is the beacon's.
 pub async fn follow(core: Core<Shard>, forwarder: Arc<Forwarder>, me: ValidatorId, timing: Timing) {
-    // A beacon that certifies nothing for three heartbeats is stuck, or this node does not tell us.
-    let silence = Duration::from_millis(3 * timing.heartbeat_slots * timing.slot_ms).max(Duration::from_secs(2));
-    let mut index = usize::try_from(me.0).unwrap_or(0);
-    let mut pause = FIRST_PAUSE;
+    let mut following = Following::new(me, timing);
+    let silence = Duration::from_millis(following.silence_ms());
     loop {
-        let mut blocks = 0;
+        let (index, mut blocks) = (following.index(), 0);
         let ended = listen(&core, &forwarder, index, silence, &mut blocks).await;
         if matches!(ended, Ended::Stopped) {
             return;
         }
-        pause = if blocks > 0 { FIRST_PAUSE } else { (pause * 2).min(LONGEST_PAUSE) };
         let endpoint = forwarder.channel(ChainId::Beacon, index).map(|(endpoint, _)| endpoint);
         tracing::info!(?endpoint, reason = %ended, "the beacon's stream is left for the next node's");
-        index = index.wrapping_add(1);
-        sleep(pause).await;
+        sleep(Duration::from_millis(following.left(blocks > 0))).await;
     }
 }
 

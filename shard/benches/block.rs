@@ -67,6 +67,7 @@ fn shard() -> Shard {
         keys: vec![sender(0).public()],
         validators: vec![ValidatorId(0)],
         committee: Committee::new(vec![1]).expect("one member with weight"),
+        signatures: Default::default(),
     };
     let config = ShardConfig {
         network: Arc::new(Network { id: NETWORK, genesis }),

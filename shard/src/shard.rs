@@ -25,8 +25,8 @@ use kakera_chain::{
     codec,
     genesis::Network,
     hash::{Hash, NetworkId},
-    keys::verify_all,
     receipt::Reference,
+    signatures::Signatures,
     store::{Store, StoreFailure, Table, Write},
     units::{Height, ShardId, Timestamp},
 };
@@ -42,7 +42,7 @@ pub struct ShardConfig {
     pub network: Arc<Network>,
     /// Which shard.
     pub shard: ShardId,
-    /// The beacon's committee, which certifies references.
+    /// The beacon's committee, which certifies references; transactions are checked by the same means as its certificates.
     pub beacon_seats: Seats,
     /// The beacon's genesis block.
     pub beacon_genesis: BlockId,
@@ -87,6 +87,7 @@ pub struct Shard {
     genesis: ShardState,
     view: BeaconView,
     pool: Pool,
+    signatures: Signatures,
 }
 
 impl Shard {
@@ -94,12 +95,13 @@ impl Shard {
     pub fn new(config: ShardConfig, store: Option<&dyn Store>) -> Result<Shard, StoreFailure> {
         let rules = Rules::of(&config.network, config.shard);
         let (seats, genesis) = (config.beacon_seats, config.beacon_genesis);
+        let signatures = seats.signatures.clone();
         let view = match store {
             Some(store) => BeaconView::load(rules, seats, genesis, store)?,
             None => BeaconView::new(rules, seats, genesis),
         };
         let genesis = ShardState::genesis(&config.network, &rules);
-        Ok(Shard { rules, genesis, view, pool: Pool::new(config.pool) })
+        Ok(Shard { rules, genesis, view, pool: Pool::new(config.pool), signatures })
     }
 
     /// The constants.
@@ -180,7 +182,7 @@ impl Shard {
             Ok(demand) => demand,
             Err(refusal) => return Reply::Refused(refusal),
         };
-        if signed.transaction.sender.verify(&id, &signed.signature).is_err() {
+        if self.signatures.verify(&signed.transaction.sender, &id, &signed.signature).is_err() {
             return Reply::Refused(Refusal::Invalid(InvalidTransaction::BadSignature));
         }
         self.pool.insert(id, signed, demand, bytes);
@@ -275,7 +277,7 @@ impl Application for Shard {
         let unknown: Vec<(usize, &execution::Item)> = items.iter().enumerate().filter(unknown).collect();
         let signed: Vec<_> =
             unknown.iter().map(|(_, item)| (item.transaction.sender, item.id, item.signature)).collect();
-        verify_all(&signed).map_err(|failed| InvalidBlock::Transaction {
+        self.signatures.verify_all(&signed).map_err(|failed| InvalidBlock::Transaction {
             index: unknown[failed].0,
             reason: InvalidTransaction::BadSignature,
         })?;

@@ -107,6 +107,7 @@ impl Beacon {
             keys: self.keys.iter().map(SecretKey::public).collect(),
             validators: (0..4).map(ValidatorId).collect(),
             committee: Committee::new(vec![1; 4]).unwrap(),
+            signatures: Default::default(),
         }
     }
 

@@ -222,6 +222,7 @@ impl Bench {
             keys: (0..members).map(|member| key(member).public()).collect(),
             validators: (0..members).map(|member| ValidatorId(member as u32)).collect(),
             committee: Committee::new(vec![1; members]).unwrap(),
+            signatures: Default::default(),
         };
         let mut bench = Bench {
             network,

@@ -1,0 +1,66 @@
+//! How a shard process follows the beacon chain: one stream of certified blocks from one beacon node at a time, left for
+//! the next node's when it is silent, ends or sends what is refused. A schedule; what is believed is up to
+//! [`crate::BeaconView`].
+
+use kakera_chain::{genesis::Timing, units::ValidatorId};
+
+/// The first wait after a stream without news, in ms; it doubles with each that follows.
+const FIRST_PAUSE_MS: u64 = 50;
+/// The longest wait between two streams, in ms.
+const LONGEST_PAUSE_MS: u64 = 500;
+/// The shortest silence after which a stream is left, in ms.
+const SHORTEST_SILENCE_MS: u64 = 2_000;
+
+/// Whose stream is read, and for how long.
+#[derive(Clone, Debug)]
+pub struct Following {
+    index: usize,
+    pause_ms: u64,
+    silence_ms: u64,
+}
+
+impl Following {
+    /// Begins with a node that depends on who follows, so that followers spread. `beacon` is the beacon's timing.
+    pub fn new(me: ValidatorId, beacon: Timing) -> Following {
+        Following {
+            index: usize::try_from(me.0).unwrap_or(0),
+            pause_ms: FIRST_PAUSE_MS,
+            // A beacon that certifies nothing for three heartbeats is stuck, or this node does not tell us.
+            silence_ms: (3 * beacon.heartbeat_slots * beacon.slot_ms).max(SHORTEST_SILENCE_MS),
+        }
+    }
+
+    /// The beacon node to read from, counted round all of them.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// A stream that has sent nothing for so many ms is left.
+    pub fn silence_ms(&self) -> u64 {
+        self.silence_ms
+    }
+
+    /// The stream was left; `useful`: it had brought new blocks. The next node's is opened after so many ms.
+    pub fn left(&mut self, useful: bool) -> u64 {
+        self.index = self.index.wrapping_add(1);
+        self.pause_ms = if useful { FIRST_PAUSE_MS } else { (self.pause_ms * 2).min(LONGEST_PAUSE_MS) };
+        self.pause_ms
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn useless_streams_are_left_for_the_next_with_growing_pauses_up_to_half_a_second() {
+        let timing = Timing { slot_ms: 200, delay_ms: 50, heartbeat_slots: 10 };
+        let mut following = Following::new(ValidatorId(5), timing);
+        assert_eq!((following.index(), following.silence_ms()), (5, 6_000));
+        let pauses: Vec<u64> = (0..6).map(|_| following.left(false)).collect();
+        assert_eq!(pauses, [100, 200, 400, 500, 500, 500]);
+        assert_eq!((following.left(true), following.index()), (50, 12));
+        let short = Timing { slot_ms: 100, ..timing };
+        assert_eq!(Following::new(ValidatorId(0), Timing { heartbeat_slots: 1, ..short }).silence_ms(), 2_000);
+    }
+}
