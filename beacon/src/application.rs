@@ -17,6 +17,7 @@ use kakera_chain::{
     genesis::Network,
     hash::NetworkId,
     receipt::Reference,
+    signatures::Signatures,
     store::{Store, StoreFailure, Table, Write},
     units::{ChainId, Height, ShardId, Timestamp},
 };
@@ -104,6 +105,14 @@ impl Beacon {
             pool: Pool::new(usize::from(network.genesis.shards)),
             known: KnownCertificates::default(),
         }
+    }
+
+    /// The same, checking what committees sign in this way.
+    #[must_use]
+    pub fn with_signatures(mut self, signatures: Signatures) -> Beacon {
+        let committees = std::iter::once(&mut self.committees.beacon).chain(&mut self.committees.shards);
+        committees.for_each(|seats| seats.signatures = signatures.clone());
+        self
     }
 
     /// The committees in office.

@@ -1,0 +1,209 @@
+//! What must always hold, looked at after every event. Each check has a mutant that it catches (see the tests).
+
+mod agreement;
+mod soundness;
+
+use crate::{
+    clock::Moment,
+    node::{Node, NodeId},
+    rules::Certified,
+    scenario::Scenario,
+    setup::Setup,
+    workload::Workload,
+};
+use kakera_beacon::{BeaconState, InvalidCrosslink};
+use kakera_chain::{
+    Member,
+    crosslink::Crosslink,
+    peer::PeerMessage,
+    replica::{Breach, InvalidStore, Refused},
+};
+use kakera_shard::{InvalidBeacon, Reply, ShardState};
+use std::fmt;
+
+/// What checkers see. Of Byzantine members they see nothing but what honest ones make of it.
+#[derive(Debug)]
+pub enum Happening<'a> {
+    /// An honest member says something, to one or to all.
+    Said {
+        /// Who.
+        node: NodeId,
+        /// What.
+        message: &'a PeerMessage,
+    },
+    /// A beacon block became certified at an honest node, in height order.
+    Beacon {
+        /// Where.
+        node: NodeId,
+        /// The block and the state after it.
+        certified: &'a Certified<BeaconState>,
+    },
+    /// A shard's block became certified at an honest node, in height order.
+    Shard {
+        /// Where.
+        node: NodeId,
+        /// The block and the state after it.
+        certified: &'a Certified<ShardState>,
+    },
+    /// A node refused what a peer sent.
+    Refused {
+        /// Who refuses.
+        node: NodeId,
+        /// Whose.
+        from: Member,
+        /// Why.
+        reason: &'a Refused,
+    },
+    /// A shard node refused what a beacon node fed it.
+    FeedRefused {
+        /// Who refuses.
+        node: NodeId,
+        /// Why.
+        reason: &'a InvalidBeacon,
+    },
+    /// A beacon node refused a crosslink.
+    CrosslinkRefused {
+        /// Who refuses.
+        node: NodeId,
+        /// Who gave it.
+        from: NodeId,
+        /// The crosslink.
+        crosslink: &'a Crosslink,
+        /// Why.
+        reason: &'a InvalidCrosslink,
+    },
+    /// A client was answered.
+    Answered {
+        /// By whom.
+        node: NodeId,
+        /// The order's number.
+        order: usize,
+        /// What.
+        reply: &'a Reply,
+    },
+    /// A process started.
+    Started {
+        /// Whose.
+        node: NodeId,
+    },
+    /// A process was killed, and what it had not synced may be lost.
+    Killed {
+        /// Whose.
+        node: NodeId,
+    },
+    /// A replica stopped itself.
+    Halted {
+        /// Whose.
+        node: NodeId,
+        /// Why.
+        breach: &'a Breach,
+    },
+    /// A replica panicked.
+    Panicked {
+        /// Whose.
+        node: NodeId,
+        /// What it said.
+        words: &'a str,
+    },
+    /// A disk that was not damaged does not open.
+    Unopened {
+        /// Whose.
+        node: NodeId,
+        /// Why.
+        reason: &'a InvalidStore,
+    },
+    /// All faults are over.
+    Healed,
+}
+
+/// What checkers may look at.
+pub struct View<'a> {
+    /// True time.
+    pub now: Moment,
+    /// What the world was made from.
+    pub scenario: &'a Scenario,
+    /// What does not change.
+    pub setup: &'a Setup,
+    /// All nodes.
+    pub nodes: &'a [Node],
+    /// What clients ordered.
+    pub workload: &'a Workload,
+}
+
+impl View<'_> {
+    /// A node's name.
+    pub fn name(&self, node: NodeId) -> String {
+        self.nodes[node].name()
+    }
+}
+
+/// A statement that must hold.
+pub trait Check {
+    /// Its name.
+    fn name(&self) -> &'static str;
+
+    /// Looks at what has just happened.
+    ///
+    /// # Errors
+    /// What is wrong, in words.
+    fn after(&mut self, view: &View<'_>, happening: &Happening<'_>) -> Result<(), String>;
+
+    /// Looks once more at the end of the world.
+    ///
+    /// # Errors
+    /// What is wrong, in words.
+    fn at_end(&mut self, view: &View<'_>) -> Result<(), String> {
+        let _ = view;
+        Ok(())
+    }
+}
+
+/// A statement that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which.
+    pub check: &'static str,
+    /// When this was seen.
+    pub at: Moment,
+    /// What was seen.
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {} s: {}", self.check, self.at, self.what)
+    }
+}
+
+/// All checks of a world.
+pub struct Checks(Vec<Box<dyn Check>>);
+
+impl Checks {
+    /// All checks.
+    pub fn new(scenario: &Scenario, setup: &Setup, nodes: &[Node]) -> Checks {
+        let _ = (scenario, setup, nodes);
+        Checks(vec![Box::new(soundness::Soundness), Box::new(agreement::Agreement::default())])
+    }
+
+    /// Has every check look at what happened.
+    ///
+    /// # Errors
+    /// The first that does not hold.
+    pub fn after(&mut self, view: &View<'_>, happening: &Happening<'_>) -> Result<(), Violation> {
+        self.0.iter_mut().try_for_each(|check| {
+            let name = check.name();
+            check.after(view, happening).map_err(|what| Violation { check: name, at: view.now, what })
+        })
+    }
+
+    /// Has every check look once more.
+    ///
+    /// # Errors
+    /// The first that does not hold.
+    pub fn at_end(&mut self, view: &View<'_>) -> Result<(), Violation> {
+        self.0.iter_mut().try_for_each(|check| {
+            let name = check.name();
+            check.at_end(view).map_err(|what| Violation { check: name, at: view.now, what })
+        })
+    }
+}

@@ -1,0 +1,31 @@
+//! No input panics a node; no honest node refuses another's words, halts, or cannot read its own disk.
+
+use super::{Check, Happening, View};
+
+/// Statement 6, without growth: see [`super::Checks`].
+pub(super) struct Soundness;
+
+impl Check for Soundness {
+    fn name(&self) -> &'static str {
+        "soundness"
+    }
+
+    fn after(&mut self, view: &View<'_>, happening: &Happening<'_>) -> Result<(), String> {
+        match happening {
+            Happening::Panicked { node, words } => Err(format!("{} panicked: {words}", view.name(*node))),
+            Happening::Unopened { node, reason } => Err(format!("{} does not open: {reason}", view.name(*node))),
+            Happening::Halted { node, breach } if view.nodes[*node].is_honest() => {
+                Err(format!("{} halted: {breach}", view.name(*node)))
+            }
+            Happening::Refused { node, from, reason } if view.nodes[*node].is_honest() => {
+                let chain = view.nodes[*node].chain;
+                let honest = |node: &crate::node::Node| node.chain == chain && node.member == *from && node.is_honest();
+                match view.nodes.iter().any(honest) {
+                    true => Err(format!("{} refused what honest member {from} said: {reason}", view.name(*node))),
+                    false => Ok(()),
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! What a run measures.
+
+use crate::{
+    clock::Moment,
+    node::Node,
+    rules::Certified,
+    setup::Setup,
+    workload::{Fate, Workload},
+};
+use kakera_beacon::BeaconState;
+use kakera_chain::{BlockId, units::ChainId};
+use kakera_shard::ShardState;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// What a run measured. Times in microseconds of virtual time.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Measures {
+    /// Orders made that should succeed.
+    pub ordered: u64,
+    /// Of them those whose block was certified.
+    pub finalized: u64,
+    /// Those that came to their end: executed, and everything sent was delivered or returned.
+    pub ended: u64,
+    /// Payments that returned.
+    pub returned: u64,
+    /// From order to certified block.
+    pub order_final: Times,
+    /// From order to recorded crosslink.
+    pub order_recorded: Times,
+    /// From order to the last delivery, of orders that cross shards.
+    pub order_delivered: Times,
+    /// From a block's entry at the first node to its certification, at every honest node: shards.
+    pub shard_finality: Times,
+    /// The same on the beacon.
+    pub beacon_finality: Times,
+    /// Certified blocks of each chain.
+    pub blocks: BTreeMap<String, u64>,
+    /// Blocks that entered a tree and were not certified at the end of the run, of all chains.
+    pub orphans: u64,
+    /// Processes killed.
+    pub crashes: u64,
+    /// Batches lost with them.
+    pub lost_batches: u64,
+    /// Disks that had to be replaced.
+    pub replaced_disks: u64,
+    /// Replicas that halted.
+    pub halted: u64,
+    /// Things refused by anybody.
+    pub refused: u64,
+    /// Messages sent, by all shard nodes.
+    pub shard_messages: u64,
+    /// Their bytes.
+    pub shard_bytes: u64,
+    /// Messages sent by all beacon nodes.
+    pub beacon_messages: u64,
+    /// Their bytes.
+    pub beacon_bytes: u64,
+    /// Microseconds of virtual work by all shard nodes, and by all beacon nodes.
+    pub busy_us: (u64, u64),
+    /// Shard nodes and beacon nodes.
+    pub nodes: (u64, u64),
+    /// Signatures checked, and verdicts recalled.
+    pub signatures: (u64, u64),
+    #[serde(skip)]
+    entered: BTreeMap<BlockId, Moment>,
+}
+
+/// Times of many events.
+#[derive(Clone, Debug, Default)]
+pub struct Times(Vec<u32>);
+
+impl Times {
+    /// Adds one, in microseconds.
+    pub fn add(&mut self, us: u64) {
+        self.0.push(u32::try_from(us).unwrap_or(u32::MAX));
+    }
+
+    /// Adds all of another.
+    pub fn join(&mut self, other: &Times) {
+        self.0.extend_from_slice(&other.0);
+    }
+
+    /// How many.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The time that `percent` of a hundred stay within; 0 if there are none.
+    pub fn percentile(&self, percent: usize) -> u64 {
+        let mut sorted = self.0.clone();
+        sorted.sort_unstable();
+        let index = (sorted.len() * percent).div_ceil(100).saturating_sub(1);
+        sorted.get(index).copied().unwrap_or_default().into()
+    }
+}
+
+impl Serialize for Times {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct;
+        let mut fields = serializer.serialize_struct("Times", 4)?;
+        fields.serialize_field("count", &self.count())?;
+        fields.serialize_field("p50_us", &self.percentile(50))?;
+        fields.serialize_field("p95_us", &self.percentile(95))?;
+        fields.serialize_field("max_us", &self.percentile(100))?;
+        fields.end()
+    }
+}
+
+impl Measures {
+    /// A block entered the tree of some node.
+    pub fn included(&mut self, now: Moment, id: BlockId) {
+        self.entered.entry(id).or_insert(now);
+    }
+
+    fn age(&self, now: Moment, id: &BlockId) -> Option<u64> {
+        self.entered.get(id).map(|entered| now.since(*entered))
+    }
+
+    /// A shard's block became certified at an honest node.
+    pub fn certified_shard(&mut self, now: Moment, certified: &Certified<ShardState>) {
+        if let Some(age) = self.age(now, &certified.id) {
+            self.shard_finality.add(age);
+        }
+    }
+
+    /// A beacon block became certified at an honest node.
+    pub fn certified_beacon(&mut self, now: Moment, certified: &Certified<BeaconState>) {
+        if let Some(age) = self.age(now, &certified.id) {
+            self.beacon_finality.add(age);
+        }
+    }
+
+    /// Sums up what nodes and clients counted.
+    pub fn finish(&mut self, nodes: &[Node], workload: &Workload, setup: &Setup) {
+        for order in workload.orders.iter().filter(|order| order.fate == Fate::Succeeds) {
+            self.ordered += 1;
+            self.returned += u64::from(order.returned);
+            if let Some(at) = order.final_at {
+                self.finalized += 1;
+                self.order_final.add(at.since(order.made));
+            }
+            if let Some(at) = order.recorded_at {
+                self.order_recorded.add(at.since(order.made));
+            }
+            if let Some(at) = order.ended_at {
+                self.ended += 1;
+                if !order.receipts.is_empty() {
+                    self.order_delivered.add(at.since(order.made));
+                }
+            }
+        }
+        let mut certified = 0;
+        for chain in setup.chains() {
+            let blocks = workload.certified(chain).0;
+            certified += blocks;
+            self.blocks.insert(chain.to_string(), blocks);
+        }
+        self.orphans = (self.entered.len() as u64).saturating_sub(certified);
+        for node in nodes {
+            let figures = &node.figures;
+            if node.chain == ChainId::Beacon {
+                self.beacon_messages += figures.messages;
+                self.beacon_bytes += figures.bytes;
+                self.busy_us.1 += figures.busy_us;
+                self.nodes.1 += 1;
+            } else {
+                self.shard_messages += figures.messages;
+                self.shard_bytes += figures.bytes;
+                self.busy_us.0 += figures.busy_us;
+                self.nodes.0 += 1;
+            }
+        }
+        self.signatures = setup.memory.counts();
+    }
+}

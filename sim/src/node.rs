@@ -1,0 +1,351 @@
+//! One node of a world: a replica of one chain on a disk, with a clock, and the shell around it.
+
+use crate::{
+    bend::Bend,
+    clock::{Clock, Moment},
+    disk::Disk,
+    rules::{BeaconRules, Certified, ShardRules},
+    scenario::Tactic,
+    setup::Setup,
+    shell::{BeaconShell, ShardShell},
+};
+use kakera_beacon::BeaconState;
+use kakera_chain::{
+    Member,
+    application::CertifiedBlocks,
+    crosslink::Crosslink,
+    machine::StateMachine,
+    peer::PeerMessage,
+    replica::{self, Effect, InvalidStore, Replica, ReplicaConfig, SignState},
+    store::Store,
+    units::{ChainId, Height, Timestamp},
+};
+use kakera_shard::{ShardState, SignedTransaction};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+};
+
+/// A node's place in the world, from 0.
+pub type NodeId = usize;
+
+/// A node: what outlives its process, and the process if it runs.
+pub struct Node {
+    /// The chain it runs.
+    pub chain: ChainId,
+    /// Who it is there.
+    pub member: Member,
+    /// Its validator's place in the registry.
+    pub validator: usize,
+    /// Its clock.
+    pub clock: Clock,
+    /// Its disk.
+    pub disk: Arc<Disk>,
+    /// What it remembers of what it said, outside the disk's tables.
+    pub guard: SignState,
+    /// What it does against the rules; nothing: it is honest.
+    pub tactics: BTreeSet<Tactic>,
+    /// How its own rules differ.
+    pub bend: Bend,
+    /// Of several instances of one member: whom this one knows. Nothing: everybody.
+    pub audience: Option<BTreeSet<NodeId>>,
+    /// The process.
+    pub process: Option<Process>,
+    /// Processes so far: what was sent to an earlier one is lost.
+    pub lives: u32,
+    /// What it has sent and done.
+    pub figures: NodeFigures,
+}
+
+/// What a node has sent and done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodeFigures {
+    /// Messages sent to other nodes, each recipient counted.
+    pub messages: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Things heard.
+    pub heard: u64,
+    /// Executions of transactions and receipts.
+    pub executions: u64,
+    /// Microseconds of virtual work.
+    pub busy_us: u64,
+}
+
+/// A running process.
+pub struct Process {
+    /// Its replica.
+    pub machine: Machine,
+    /// What waits because the process is busy or frozen.
+    pub inbox: VecDeque<Delivery>,
+    /// Until when it works on what it has heard.
+    pub busy_until: Moment,
+    /// Whether it is stopped, as SIGSTOP does it.
+    pub frozen: bool,
+    /// When it is to be woken, as planned.
+    pub wake_at: Option<Moment>,
+    /// Whether something was certified or recorded that the shell has not looked at.
+    pub news: bool,
+    /// It is killed after so many more effects.
+    pub dies_after: Option<u32>,
+}
+
+/// A replica of either kind with its shell.
+pub enum Machine {
+    /// Of the beacon.
+    Beacon(Box<Replica<BeaconRules>>, BeaconShell),
+    /// Of a shard.
+    Shard(Box<Replica<ShardRules>>, ShardShell),
+}
+
+/// What reaches a node.
+#[derive(Clone, Debug)]
+pub enum Delivery {
+    /// What another member of its committee says.
+    Peer {
+        /// Who.
+        from: Member,
+        /// What.
+        message: Arc<PeerMessage>,
+    },
+    /// A client's order.
+    Submit {
+        /// The order's number.
+        order: usize,
+        /// The transaction.
+        signed: Arc<SignedTransaction>,
+    },
+    /// A shard node wants to follow the beacon.
+    Follow {
+        /// Who.
+        from: NodeId,
+        /// Which of its streams.
+        stream: u64,
+        /// From which height on.
+        next: Height,
+    },
+    /// Certified beacon blocks for a follower.
+    Feed {
+        /// On which stream.
+        stream: u64,
+        /// The blocks.
+        blocks: Arc<CertifiedBlocks>,
+    },
+    /// A crosslink for the beacon.
+    Crosslink {
+        /// From whom.
+        from: NodeId,
+        /// Which attempt.
+        attempt: u64,
+        /// The crosslink.
+        crosslink: Arc<Crosslink>,
+    },
+    /// The beacon node's answer to one.
+    CrosslinkTaken {
+        /// Which attempt.
+        attempt: u64,
+    },
+}
+
+/// What a replica is given.
+pub enum Input {
+    /// Time passed.
+    Tick,
+    /// A peer said something.
+    Peer(Member, PeerMessage),
+    /// A client's transaction, for a shard.
+    Submit(SignedTransaction),
+    /// Beacon blocks, for a shard.
+    Beacon(CertifiedBlocks),
+    /// A crosslink, for the beacon.
+    Crosslink(Crosslink),
+}
+
+/// What a replica answers to the last three.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The beacon's.
+    Beacon(kakera_beacon::Reply),
+    /// A shard's.
+    Shard(kakera_shard::Reply),
+}
+
+/// A block that became certified at a node.
+pub enum Noted {
+    /// Of the beacon.
+    Beacon(Certified<BeaconState>),
+    /// Of a shard.
+    Shard(Certified<ShardState>),
+}
+
+/// What came of an input.
+pub struct Handled {
+    /// What is to be done, in order.
+    pub effects: Vec<Effect<Answer>>,
+    /// What became certified, ascending.
+    pub noted: Vec<Noted>,
+    /// Executions.
+    pub work: u64,
+}
+
+impl Node {
+    /// Whether it keeps the rules.
+    pub fn is_honest(&self) -> bool {
+        self.tactics.is_empty()
+    }
+
+    /// Its name: chain, and member there.
+    pub fn name(&self) -> String {
+        match self.chain {
+            ChainId::Beacon => format!("beacon-{}", self.member),
+            ChainId::Shard(shard) => format!("shard-{shard}-{}", self.member),
+        }
+    }
+
+    /// Whether its process runs and is not frozen.
+    pub fn is_up(&self) -> bool {
+        self.process.as_ref().is_some_and(|process| !process.frozen)
+    }
+
+    /// The running replica of a shard.
+    pub fn shard(&self) -> Option<&Replica<ShardRules>> {
+        match &self.process.as_ref()?.machine {
+            Machine::Shard(replica, _) => Some(replica),
+            Machine::Beacon(..) => None,
+        }
+    }
+
+    /// The running replica of the beacon.
+    pub fn beacon(&self) -> Option<&Replica<BeaconRules>> {
+        match &self.process.as_ref()?.machine {
+            Machine::Beacon(replica, _) => Some(replica),
+            Machine::Shard(..) => None,
+        }
+    }
+
+    /// The newest certified height of the running replica.
+    pub fn certified(&self) -> Option<Height> {
+        match &self.process.as_ref()?.machine {
+            Machine::Beacon(replica, _) => Some(replica.certified().header.height),
+            Machine::Shard(replica, _) => Some(replica.certified().header.height),
+        }
+    }
+}
+
+impl Machine {
+    /// Opens a node's replica on what its disk holds.
+    ///
+    /// # Errors
+    /// What the disk's contents lack, or the disk's own words.
+    pub fn open(
+        setup: &Setup,
+        node: &Node,
+        now: Moment,
+        rules: impl FnOnce(&Setup, &Node, Option<&dyn Store>) -> Result<Rules, InvalidStore>,
+    ) -> Result<Machine, InvalidStore> {
+        let local = node.clock.read(now);
+        let config = ReplicaConfig {
+            network: setup.network.clone(),
+            chain: node.chain,
+            seats: setup.seats(node.chain).clone(),
+            me: Some((node.member, setup.keys[node.validator].clone())),
+            genesis: setup.genesis[&node.chain].clone(),
+            leaders: setup.leaders[&node.chain].clone(),
+            guard: node.guard,
+            now: local,
+        };
+        let store: Arc<dyn Store> = node.disk.clone();
+        Ok(match rules(setup, node, Some(&*node.disk))? {
+            Rules::Beacon(rules) => {
+                Machine::Beacon(Box::new(Replica::open(config, *rules, store)?), BeaconShell::default())
+            }
+            Rules::Shard(rules) => {
+                let shell = ShardShell::new(setup, node.validator, now);
+                Machine::Shard(Box::new(Replica::open(config, *rules, store)?), shell)
+            }
+        })
+    }
+
+    /// Feeds one input.
+    pub fn handle(&mut self, now: Timestamp, input: Input) -> Handled {
+        match self {
+            Machine::Beacon(replica, _) => {
+                let input = match input {
+                    Input::Tick => replica::Input::Tick,
+                    Input::Peer(from, message) => replica::Input::Peer { from, message },
+                    Input::Crosslink(crosslink) => replica::Input::Application(crosslink),
+                    Input::Submit(_) | Input::Beacon(_) => return Handled::nothing(),
+                };
+                let effects = replica.handle(now, input);
+                Handled {
+                    effects: effects.into_iter().map(|effect| answered(effect, Answer::Beacon)).collect(),
+                    noted: replica.app().take_certified().into_iter().map(Noted::Beacon).collect(),
+                    work: replica.app().take_work(),
+                }
+            }
+            Machine::Shard(replica, _) => {
+                let input = match input {
+                    Input::Tick => replica::Input::Tick,
+                    Input::Peer(from, message) => replica::Input::Peer { from, message },
+                    Input::Submit(signed) => replica::Input::Application(kakera_shard::Input::Submit(signed)),
+                    Input::Beacon(blocks) => replica::Input::Application(kakera_shard::Input::Beacon(blocks)),
+                    Input::Crosslink(_) => return Handled::nothing(),
+                };
+                let effects = replica.handle(now, input);
+                Handled {
+                    effects: effects.into_iter().map(|effect| answered(effect, Answer::Shard)).collect(),
+                    noted: replica.app().take_certified().into_iter().map(Noted::Shard).collect(),
+                    work: replica.app().take_work(),
+                }
+            }
+        }
+    }
+
+    /// When the replica wants to be ticked, by its own clock.
+    pub fn next_wakeup(&self) -> Timestamp {
+        match self {
+            Machine::Beacon(replica, _) => replica.next_wakeup(),
+            Machine::Shard(replica, _) => replica.next_wakeup(),
+        }
+    }
+}
+
+impl Handled {
+    fn nothing() -> Handled {
+        Handled { effects: Vec::new(), noted: Vec::new(), work: 0 }
+    }
+}
+
+/// A chain's rules, by kind.
+pub enum Rules {
+    /// The beacon's.
+    Beacon(Box<BeaconRules>),
+    /// A shard's.
+    Shard(Box<ShardRules>),
+}
+
+/// The honest rules of a node's chain, or its own bent ones.
+///
+/// # Errors
+/// What the disk says.
+pub fn rules_of(setup: &Setup, node: &Node, store: Option<&dyn Store>) -> Result<Rules, InvalidStore> {
+    Ok(match node.chain {
+        ChainId::Beacon => Rules::Beacon(Box::new(BeaconRules::new(setup.beacon(), node.bend))),
+        ChainId::Shard(shard) => Rules::Shard(Box::new(ShardRules::new(setup.shard(shard, store)?, node.bend))),
+    })
+}
+
+fn answered<R>(effect: Effect<R>, wrap: impl Fn(R) -> Answer) -> Effect<Answer> {
+    match effect {
+        Effect::Persist { writes, synced } => Effect::Persist { writes, synced },
+        Effect::Guard(state) => Effect::Guard(state),
+        Effect::Broadcast(message) => Effect::Broadcast(message),
+        Effect::Send(to, message) => Effect::Send(to, message),
+        Effect::Included { id, block } => Effect::Included { id, block },
+        Effect::Certified { id, block, receipts } => Effect::Certified { id, block, receipts },
+        Effect::ReferencesGrew => Effect::ReferencesGrew,
+        Effect::Reply(reply) => Effect::Reply(wrap(reply)),
+        Effect::Refused { from, reason } => Effect::Refused { from, reason },
+        Effect::Halt(breach) => Effect::Halt(breach),
+    }
+}

@@ -1,0 +1,187 @@
+//! A world's network from its scenario and seed: keys, genesis file, committees, first blocks.
+
+use crate::{clock::EPOCH_MS, memory::Memory, random::Random, scenario::Scenario};
+use kakera_beacon::{Beacon, Committees, genesis_header, leader_seed};
+use kakera_chain::{
+    BlockId, Member,
+    address::Address,
+    application::Application,
+    block::Header,
+    certificate::Seats,
+    genesis::{Fees, Genesis, GenesisAccount, GenesisValidator, Lanes, Network, Role, Timing},
+    keys::SecretKey,
+    leaders::leader_cycle,
+    signatures::Signatures,
+    units::{ChainId, ShardId},
+};
+use kakera_shard::{PoolLimits, Shard, ShardConfig};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// What an account has at genesis, in the smallest unit.
+pub const BALANCE: u64 = 1_000_000_000_000;
+
+/// Slot 0 begins so many ms after the world.
+const GENESIS_AFTER_MS: u64 = 200;
+
+/// Everything about a network that does not change.
+pub struct Setup {
+    /// Genesis.
+    pub network: Arc<Network>,
+    /// Who sits where; their signatures are checked through the world's memory.
+    pub committees: Committees,
+    /// The world's memory of verdicts.
+    pub memory: Arc<Memory>,
+    /// Each validator's key, in registry order.
+    pub keys: Vec<SecretKey>,
+    /// Accounts by shard, each with its key.
+    pub accounts: Vec<Vec<(Address, SecretKey)>>,
+    /// Each chain's first header.
+    pub genesis: BTreeMap<ChainId, Header>,
+    /// Each chain's leaders.
+    pub leaders: BTreeMap<ChainId, Vec<Member>>,
+}
+
+/// A key drawn from a seed.
+pub fn secret(random: &mut Random) -> SecretKey {
+    let mut bytes = [0; 32];
+    bytes.chunks_exact_mut(8).for_each(|chunk| chunk.copy_from_slice(&random.number().to_le_bytes()));
+    SecretKey::from_seed(bytes)
+}
+
+impl Setup {
+    /// Draws a network.
+    ///
+    /// # Panics
+    /// If the scenario was not checked.
+    pub fn new(scenario: &Scenario, seed: u64) -> Setup {
+        let mut random = Random::stream(seed, "setup");
+        let shape = &scenario.network;
+        let shard_members = usize::from(shape.shards) * usize::from(shape.members);
+        let keys: Vec<SecretKey> =
+            (0..usize::from(shape.beacon) + shard_members).map(|_| secret(&mut random)).collect();
+        let accounts = accounts(shape.shards, usize::from(scenario.load.accounts), &mut random);
+        let genesis = genesis_of(scenario, &keys, &accounts, &mut random);
+        let text = toml::to_string(&genesis).expect("a genesis is TOML");
+        let network = Arc::new(Network::parse(&text).expect("a checked scenario makes a sound genesis"));
+        let memory = Arc::new(Memory::default());
+        let mut committees = Committees::draw(&network);
+        let signatures = Signatures::remembered(memory.clone());
+        committees.beacon.signatures = signatures.clone();
+        committees.shards.iter_mut().for_each(|seats| seats.signatures = signatures.clone());
+        let mut setup =
+            Setup { network, committees, memory, keys, accounts, genesis: BTreeMap::new(), leaders: BTreeMap::new() };
+        setup.first_blocks();
+        setup
+    }
+
+    /// All chains, the beacon first.
+    pub fn chains(&self) -> impl Iterator<Item = ChainId> + use<> {
+        let shards = (0..self.network.genesis.shards).map(|shard| ChainId::Shard(ShardId(shard)));
+        std::iter::once(ChainId::Beacon).chain(shards)
+    }
+
+    /// A chain's committee.
+    ///
+    /// # Panics
+    /// If there is no such chain.
+    pub fn seats(&self, chain: ChainId) -> &Seats {
+        self.committees.chain(chain).expect("a chain of the network")
+    }
+
+    /// The rules of a shard before any block, or as its store has them.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn shard(
+        &self,
+        shard: ShardId,
+        store: Option<&dyn kakera_chain::store::Store>,
+    ) -> Result<Shard, kakera_chain::store::StoreFailure> {
+        let beacon_genesis = self.genesis.get(&ChainId::Beacon).map(|header| header.id(self.network.id));
+        let config = ShardConfig {
+            network: self.network.clone(),
+            shard,
+            beacon_seats: self.committees.beacon.clone(),
+            // A shard's own genesis does not depend on the beacon's, which depends on it.
+            beacon_genesis: beacon_genesis.unwrap_or(BlockId([0; 32])),
+            pool: PoolLimits::default(),
+        };
+        Shard::new(config, store)
+    }
+
+    /// The beacon's rules before any block.
+    pub fn beacon(&self) -> Beacon {
+        let shards = (0..self.network.genesis.shards).map(|shard| ChainId::Shard(ShardId(shard)));
+        Beacon::new(&self.network, shards.map(|chain| self.genesis[&chain].clone()).collect())
+            .with_signatures(self.committees.beacon.signatures.clone())
+    }
+
+    fn first_blocks(&mut self) {
+        for shard in (0..self.network.genesis.shards).map(ShardId) {
+            let first = self.shard(shard, None).expect("no store is asked").genesis();
+            let header = genesis_header(ChainId::Shard(shard), first.state_root, first.figures);
+            self.genesis.insert(ChainId::Shard(shard), header);
+        }
+        let first = self.beacon().genesis();
+        self.genesis.insert(ChainId::Beacon, genesis_header(ChainId::Beacon, first.state_root, first.figures));
+        for chain in self.chains() {
+            let leaders = leader_cycle(&self.seats(chain).committee, leader_seed(&self.network, chain));
+            self.leaders.insert(chain, leaders);
+        }
+    }
+}
+
+/// So many accounts of each shard.
+fn accounts(shards: u16, each: usize, random: &mut Random) -> Vec<Vec<(Address, SecretKey)>> {
+    let mut accounts: Vec<Vec<(Address, SecretKey)>> = vec![Vec::new(); usize::from(shards)];
+    let mut missing = accounts.len();
+    while missing > 0 {
+        let key = secret(random);
+        let address = Address::of(&key.public());
+        let list = &mut accounts[usize::from(address.shard(shards).0)];
+        if list.len() < each {
+            list.push((address, key));
+            missing -= usize::from(list.len() == each);
+        }
+    }
+    accounts
+}
+
+fn genesis_of(
+    scenario: &Scenario,
+    keys: &[SecretKey],
+    accounts: &[Vec<(Address, SecretKey)>],
+    random: &mut Random,
+) -> Genesis {
+    let shape = &scenario.network;
+    let hex = |random: &mut Random| (0..4).map(|_| format!("{:016x}", random.number())).collect::<String>();
+    let owner = accounts[0][0].0;
+    let validators = keys.iter().enumerate().map(|(index, key)| {
+        let beacon = index < usize::from(shape.beacon);
+        GenesisValidator {
+            name: if beacon { format!("beacon-{index}") } else { format!("validator-{index}") },
+            role: if beacon { Role::Beacon } else { Role::Shard },
+            key: key.public(),
+            seats: 1,
+            endpoint: format!("127.0.0.1:{}", 10_000 + index),
+            owner,
+            commitment: "00".repeat(32),
+        }
+    });
+    let timing =
+        |slot_ms| Timing { slot_ms, delay_ms: shape.delay_ms.min(slot_ms / 2), heartbeat_slots: shape.heartbeat_slots };
+    let rich = accounts.iter().flatten().map(|(address, _)| GenesisAccount { address: *address, balance: BALANCE });
+    Genesis {
+        name: "sim".to_owned(),
+        genesis_time_ms: EPOCH_MS + GENESIS_AFTER_MS,
+        seed: hex(random),
+        shards: shape.shards,
+        committee_seats: u32::from(shape.members),
+        beacon: timing(shape.beacon_slot_ms),
+        shard: timing(shape.slot_ms),
+        fees: Fees { block_gas: shape.block_gas, block_bytes: 1 << 20, base_fee: 10, receipt_gas_percent: 50 },
+        lanes: Lanes { bound: shape.lane_bound, lifetime_slots: shape.lifetime_slots },
+        validators: validators.collect(),
+        accounts: rich.collect(),
+    }
+}

@@ -1,0 +1,112 @@
+//! Processes that start, are killed, halt, and lose what was on their disks.
+
+use super::World;
+use crate::{
+    checks::Happening,
+    node::{Input, Machine, NodeId, Process},
+    random::Random,
+};
+use kakera_chain::replica::Breach;
+use std::{
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+impl World {
+    /// Starts a node's process, if none runs.
+    pub(super) fn start(&mut self, id: NodeId) {
+        if self.nodes[id].process.is_some() {
+            return;
+        }
+        let opened = self.open(id);
+        let Some(machine) = opened.or_else(|| self.open_anew(id)) else { return };
+        let node = &mut self.nodes[id];
+        node.lives += 1;
+        node.process = Some(Process {
+            machine,
+            inbox: VecDeque::new(),
+            busy_until: self.now,
+            frozen: false,
+            wake_at: None,
+            news: true,
+            dies_after: None,
+        });
+        self.trace.started(self.now, id);
+        self.observe(&Happening::Started { node: id });
+        self.step(id, Input::Tick);
+        self.tick_shell(id);
+        self.rest(id);
+    }
+
+    /// Opens what is on the disk; a disk that is damaged says so.
+    fn open(&mut self, id: NodeId) -> Option<Machine> {
+        let (make_rules, now) = (self.make_rules, self.now);
+        let opened = catch_unwind(AssertUnwindSafe(|| Machine::open(&self.setup, &self.nodes[id], now, make_rules)));
+        match opened {
+            Ok(Ok(machine)) => Some(machine),
+            Ok(Err(reason)) => {
+                if !self.nodes[id].disk.is_damaged() {
+                    self.observe(&Happening::Unopened { node: id, reason: &reason });
+                }
+                None
+            }
+            Err(_) => {
+                self.observe(&Happening::Panicked { node: id, words: "while it opened its store" });
+                None
+            }
+        }
+    }
+
+    /// The operator moves a damaged store away and starts again; what was signed is remembered in the second place.
+    fn open_anew(&mut self, id: NodeId) -> Option<Machine> {
+        if self.violation.is_some() {
+            return None;
+        }
+        self.measures.replaced_disks += 1;
+        self.nodes[id].disk.wipe();
+        self.open(id)
+    }
+
+    /// SIGKILL and a loss of power at once.
+    pub(super) fn kill(&mut self, id: NodeId) {
+        if self.nodes[id].process.take().is_none() {
+            return;
+        }
+        let lost = self.nodes[id].disk.crash(&mut self.random);
+        self.measures.crashes += 1;
+        self.measures.lost_batches += lost as u64;
+        self.trace.killed(self.now, id, lost);
+        self.observe(&Happening::Killed { node: id });
+    }
+
+    /// A replica has stopped itself. Because of its disk: the operator gives it a new one. Otherwise it stays away.
+    pub(super) fn halt(&mut self, id: NodeId, breach: &Breach) {
+        let damaged = self.nodes[id].disk.is_damaged();
+        self.nodes[id].process = None;
+        if damaged {
+            self.measures.replaced_disks += 1;
+            self.nodes[id].disk.wipe();
+            self.start(id);
+            return;
+        }
+        self.measures.halted += 1;
+        self.observe(&Happening::Halted { node: id, breach });
+    }
+
+    /// A row of a node's disk changes under it.
+    pub(super) fn damage(&mut self, id: NodeId) {
+        let mut random = Random::stream(self.seed ^ self.now.0, "damage");
+        self.nodes[id].disk.damage(&mut random);
+        // Damage is found when it is read: at the next start at the latest.
+        self.kill(id);
+        self.start(id);
+    }
+
+    /// An older copy takes the place of what is on a disk. The second place keeps what was signed.
+    pub(super) fn restore(&mut self, id: NodeId) {
+        let Some((copy, _)) = self.copies.remove(&id) else { return };
+        self.kill(id);
+        self.nodes[id].disk.replace(&copy);
+        self.start(id);
+    }
+}

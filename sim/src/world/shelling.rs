@@ -1,0 +1,118 @@
+//! What passes between a shard's processes and the beacon's, and what clients are answered.
+
+use super::World;
+use crate::{
+    checks::Happening,
+    node::{Answer, Delivery, Input, Machine, NodeId},
+};
+use kakera_chain::{
+    application::CertifiedBlocks,
+    codec,
+    crosslink::Crosslink,
+    units::{ChainId, Height},
+};
+use kakera_shard::{Reply, SignedTransaction};
+use std::sync::Arc;
+
+impl World {
+    /// Lets the shell do what is due, if there is news or its time has come.
+    pub(super) fn tick_shell(&mut self, id: NodeId) {
+        let (now, clock) = (self.now, self.nodes[id].clock);
+        let Some(process) = &mut self.nodes[id].process else { return };
+        let timely = match &process.machine {
+            Machine::Shard(_, shell) => shell.next_wakeup(|time| clock.when(time, now)) <= now,
+            Machine::Beacon(..) => false,
+        };
+        if !std::mem::take(&mut process.news) && !timely {
+            return;
+        }
+        let local = clock.read(now);
+        let due = match self.machine(id) {
+            Some(Machine::Shard(replica, shell)) => shell.tick(replica, id, local, now),
+            Some(Machine::Beacon(replica, shell)) => {
+                let fed = shell.feed(replica);
+                for (to, delivery) in fed {
+                    self.dispatch_shell(id, to, delivery);
+                }
+                return;
+            }
+            None => return,
+        };
+        for (index, delivery) in due {
+            let beacons = self.instances_of_beacon();
+            let to = beacons[index % beacons.len()];
+            self.dispatch_shell(id, to, delivery);
+        }
+    }
+
+    /// The beacon's nodes, each member's first instance.
+    fn instances_of_beacon(&self) -> Vec<NodeId> {
+        self.instances[&ChainId::Beacon].iter().filter_map(|instances| instances.first().copied()).collect()
+    }
+
+    fn dispatch_shell(&mut self, from: NodeId, to: NodeId, delivery: Delivery) {
+        let bytes = match &delivery {
+            Delivery::Feed { blocks, .. } => codec::encode(&**blocks).len(),
+            Delivery::Crosslink { crosslink, .. } => codec::encode(&**crosslink).len(),
+            _ => 16,
+        };
+        self.dispatch(from, to, bytes, delivery);
+    }
+
+    pub(super) fn take_follower(&mut self, id: NodeId, from: NodeId, stream: u64, next: Height) {
+        if let Some(Machine::Beacon(_, shell)) = self.machine(id) {
+            shell.follow(from, stream, next);
+        }
+        if let Some(process) = &mut self.nodes[id].process {
+            process.news = true;
+        }
+        self.tick_shell(id);
+    }
+
+    pub(super) fn take_feed(&mut self, id: NodeId, stream: u64, blocks: &CertifiedBlocks) {
+        let reads = matches!(self.machine(id), Some(Machine::Shard(_, shell)) if shell.reads(stream));
+        if !reads {
+            return;
+        }
+        let before = self.nodes[id].shard().map(|replica| replica.app().inner().tip().height);
+        let answer = self.step(id, Input::Beacon(blocks.clone()));
+        let now = self.now;
+        match (answer, self.machine(id)) {
+            (Some(Answer::Shard(Reply::BeaconAdvanced(height))), Some(Machine::Shard(_, shell))) => {
+                shell.fed(before.is_some_and(|before| height > before), now);
+            }
+            (Some(Answer::Shard(Reply::BeaconRefused(reason))), Some(Machine::Shard(_, shell))) => {
+                shell.leave(now);
+                self.observe(&Happening::FeedRefused { node: id, reason: &reason });
+            }
+            _ => {}
+        }
+        self.tick_shell(id);
+    }
+
+    pub(super) fn take_crosslink(&mut self, id: NodeId, from: NodeId, attempt: u64, crosslink: &Crosslink) {
+        let Some(Answer::Beacon(answer)) = self.step(id, Input::Crosslink(crosslink.clone())) else { return };
+        if let kakera_beacon::Reply::Refused(reason) = &answer {
+            self.observe(&Happening::CrosslinkRefused { node: id, from, crosslink, reason });
+        }
+        self.dispatch_shell(id, from, Delivery::CrosslinkTaken { attempt });
+        self.tick_shell(id);
+    }
+
+    pub(super) fn crosslink_taken(&mut self, id: NodeId, attempt: u64) {
+        if let Some(Machine::Shard(_, shell)) = self.machine(id) {
+            shell.answered(attempt);
+        }
+    }
+
+    pub(super) fn take_order(&mut self, id: NodeId, order: usize, signed: Arc<SignedTransaction>) {
+        if self.twist_ignores(id, &signed) {
+            return;
+        }
+        if let Some(Answer::Shard(reply)) = self.step(id, Input::Submit(Arc::unwrap_or_clone(signed))) {
+            self.workload.answered(self.now, order, &reply);
+            self.observe(&Happening::Answered { node: id, order, reply: &reply });
+        }
+        self.tick_shell(id);
+    }
+}
