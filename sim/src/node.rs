@@ -147,6 +147,20 @@ pub enum Delivery {
     },
 }
 
+impl Delivery {
+    /// Its canonical bytes; about so many where it has none.
+    pub fn bytes(&self) -> usize {
+        let length = match self {
+            Delivery::Peer { message, .. } => borsh::object_length(&**message),
+            Delivery::Submit { signed, .. } => borsh::object_length(&**signed),
+            Delivery::Feed { blocks, .. } => borsh::object_length(&**blocks),
+            Delivery::Crosslink { crosslink, .. } => borsh::object_length(&**crosslink),
+            Delivery::Follow { .. } | Delivery::CrosslinkTaken { .. } => Ok(16),
+        };
+        length.unwrap_or(usize::MAX)
+    }
+}
+
 /// What a replica is given.
 pub enum Input {
     /// Time passed.

@@ -104,6 +104,8 @@ pub struct Cpu {
     pub execution_us: u64,
     /// Microseconds for each thing heard.
     pub message_us: u64,
+    /// Microseconds for each KiB heard: reading, hashing and keeping it.
+    pub kib_us: u64,
     /// Microseconds for each crosslink checked by a beacon member.
     pub crosslink_us: u64,
 }

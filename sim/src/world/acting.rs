@@ -33,7 +33,12 @@ impl World {
     pub(super) fn step(&mut self, id: NodeId, input: Input) -> Option<Answer> {
         let local = self.nodes[id].clock.read(self.now);
         let process = self.nodes[id].process.as_mut()?;
-        let input_is_crosslink = matches!(input, Input::Crosslink(_));
+        // A beacon member checks each crosslink once: given by a shard, or passed on by another member.
+        let crosslink = match &input {
+            Input::Crosslink(_) => true,
+            Input::Peer(_, PeerMessage::Application(_)) => matches!(process.machine, Machine::Beacon(..)),
+            _ => false,
+        };
         let handled = catch_unwind(AssertUnwindSafe(|| process.machine.handle(local, input)));
         let handled = match handled {
             Ok(handled) => handled,
@@ -44,7 +49,7 @@ impl World {
                 return None;
             }
         };
-        self.charge(id, handled.work, input_is_crosslink);
+        self.charge(id, handled.work, crosslink);
         let Handled { effects, noted, .. } = handled;
         let effects = self.twisted(id, effects);
         let mut answer = None;
@@ -63,18 +68,27 @@ impl World {
         answer
     }
 
-    /// Virtual work makes a node busy.
+    /// The virtual work of a step.
     fn charge(&mut self, id: NodeId, work: u64, crosslink: bool) {
         let cpu = &self.scenario.cpu;
-        let node = &mut self.nodes[id];
-        node.figures.executions += work;
-        let mut took = cpu.message_us + work * cpu.execution_us;
-        if crosslink {
-            took += cpu.crosslink_us;
-        }
+        self.nodes[id].figures.executions += work;
+        let checked = if crosslink { cpu.crosslink_us } else { 0 };
+        self.keep_busy(id, work * cpu.execution_us + checked);
+    }
+
+    /// The virtual work of reading what reached a node.
+    pub(super) fn charge_reading(&mut self, id: NodeId, delivery: &Delivery) {
+        let cpu = &self.scenario.cpu;
+        let bytes = if cpu.kib_us == 0 { 0 } else { delivery.bytes() as u64 };
+        self.keep_busy(id, cpu.message_us + bytes * cpu.kib_us / 1_024);
+    }
+
+    /// A node that works hears nothing meanwhile.
+    fn keep_busy(&mut self, id: NodeId, took: u64) {
         if took == 0 {
             return;
         }
+        let node = &mut self.nodes[id];
         node.figures.busy_us += took;
         let life = node.lives;
         if let Some(process) = &mut node.process {

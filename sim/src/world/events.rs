@@ -92,6 +92,7 @@ impl World {
     fn take(&mut self, to: NodeId, delivery: Delivery) {
         self.trace.arrived(self.now, to, &delivery);
         self.nodes[to].figures.heard += 1;
+        self.charge_reading(to, &delivery);
         match delivery {
             Delivery::Peer { from, message } => {
                 if !self.twist_hears(to, from, &message) {

@@ -7,7 +7,7 @@ use crate::{
 };
 use kakera_chain::{
     application::CertifiedBlocks,
-    codec,
+
     crosslink::Crosslink,
     units::{ChainId, Height},
 };
@@ -51,11 +51,7 @@ impl World {
     }
 
     fn dispatch_shell(&mut self, from: NodeId, to: NodeId, delivery: Delivery) {
-        let bytes = match &delivery {
-            Delivery::Feed { blocks, .. } => codec::encode(&**blocks).len(),
-            Delivery::Crosslink { crosslink, .. } => codec::encode(&**crosslink).len(),
-            _ => 16,
-        };
+        let bytes = delivery.bytes();
         self.dispatch(from, to, bytes, delivery);
     }
 
