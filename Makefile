@@ -51,7 +51,9 @@ $(VENV)/.made: tests/requirements.txt
 bench: build ## Measure the consensus engine and the chain against their floors
 	$(CARGO) bench --workspace --locked --bench '*'
 
-soak: build ## 200 kill and restart cycles on a loaded shard (some five minutes)
+soak: build ## Half an hour of drawn faults under load (KAKERA_SOAK_SECONDS), then 200 kill and restart cycles
+	KAKERA_SOAK_SECONDS=$${KAKERA_SOAK_SECONDS:-1800} \
+	  $(CARGO) test --release --workspace --locked --test soak -- --test-threads=1 --nocapture
 	KAKERA_KILL_CYCLES=200 $(CARGO) test --release --workspace --locked --test kills -- --test-threads=1 --nocapture
 
 clean: ## Remove what was built here (not the RocksDB cache)

@@ -1,7 +1,9 @@
 //! The command line's grammar.
 
+mod faults;
 mod lab;
 
+pub(crate) use faults::FaultCommand;
 pub(crate) use lab::{AttackArgs, CensusArgs, Chain, DrawArgs, ExplainArgs, LabCommand, RandomArgs};
 
 use clap::{Args, Parser, Subcommand};
@@ -80,6 +82,10 @@ pub(crate) enum TestnetCommand {
         /// What a new network consists of: demo, small, or a TOML file [default: demo].
         #[arg(long)]
         profile: Option<String>,
+        /// Let the nodes of a new network reach each other without relays: a little faster, and nothing can happen to
+        /// its links (see `partition`).
+        #[arg(long)]
+        direct: bool,
     },
     /// Stop all processes; the data stays.
     Down,
@@ -104,6 +110,9 @@ pub(crate) enum TestnetCommand {
     Resume(Names),
     /// Start processes that do not run.
     Start(Names),
+    /// Break links between nodes, fill a disk, set a clock wrong.
+    #[command(flatten)]
+    Fault(FaultCommand),
     /// Own the processes of a network until told to stop; started by `up`.
     #[command(hide = true)]
     Supervise,

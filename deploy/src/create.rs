@@ -2,8 +2,8 @@
 
 use crate::{
     error::{Error, Result},
-    keys,
-    network::{FORMAT, Network, NetworkFile, Process},
+    keys, links,
+    network::{FORMAT, Network, NetworkFile, Process, relay},
     ports,
     profiles::Profile,
 };
@@ -17,7 +17,9 @@ use kakera_chain::{
 };
 use serde::Serialize;
 use std::{
+    collections::BTreeMap,
     fs,
+    net::SocketAddr,
     os::unix::fs::DirBuilderExt,
     path::Path,
     time::{SystemTime, UNIX_EPOCH},
@@ -36,6 +38,17 @@ struct NodeFile<'a> {
     metrics: &'a str,
     log: &'a str,
     log_format: &'a str,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    via: BTreeMap<&'a str, SocketAddr>,
+}
+
+/// How the nodes of a network reach each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wiring {
+    /// At the endpoints in the genesis file.
+    Direct,
+    /// Through relays that the orchestrator keeps, so that links can be broken.
+    Relayed,
 }
 
 /// The contents of a `randomness` file.
@@ -57,6 +70,16 @@ struct Fresh {
 ///
 /// `network.toml` is written last, so that a directory left by a failure is not taken for a network.
 pub fn create(dir: &Path, profile: &Profile) -> Result<Network> {
+    create_wired(dir, profile, Wiring::Direct)
+}
+
+/// Like [`create`], with relays if asked for.
+pub fn create_wired(dir: &Path, profile: &Profile, wiring: Wiring) -> Result<Network> {
+    let most = links::MAX_RELAYED;
+    if wiring == Wiring::Relayed && profile.processes() as usize > most {
+        let reason = format!("{} processes; a network with relays has at most {most}", profile.processes());
+        return Err(Error::Profile { profile: profile.name.clone(), reason });
+    }
     if fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(Error::NotEmpty { dir: dir.to_owned() });
     }
@@ -64,7 +87,9 @@ pub fn create(dir: &Path, profile: &Profile) -> Result<Network> {
     builder.recursive(true).mode(0o700);
     builder.create(dir).with_context(|| format!("cannot create {}", dir.display()))?;
 
-    let mut validators = fresh_validators(profile)?;
+    let mut ports = ports::free_ports(2 * profile.processes() as usize + 1)?;
+    let relays = ports.pop().filter(|_| wiring == Wiring::Relayed);
+    let mut validators = fresh_validators(profile, ports)?;
     let faucets = (0..profile.shards)
         .map(|shard| keys::fresh_key_in(ShardId(shard), profile.shards))
         .collect::<anyhow::Result<Vec<_>>>()?;
@@ -85,13 +110,15 @@ pub fn create(dir: &Path, profile: &Profile) -> Result<Network> {
     for (shard, key) in faucets.iter().enumerate() {
         keys::write_secret(&dir.join("faucet").join(format!("shard-{shard}.key")), &hex_line(&key.to_seed()))?;
     }
-    for fresh in &validators {
-        write_node(&dir.join(&fresh.process.name), fresh, profile, &builder)?;
+    for (place, fresh) in validators.iter().enumerate() {
+        let via = relays.map(|port| ways(port, place, &validators)).unwrap_or_default();
+        write_node(&dir.join(&fresh.process.name), fresh, via, profile, &builder)?;
     }
     let file = NetworkFile {
         format: FORMAT,
         name: profile.name.clone(),
         shards: profile.shards,
+        relays,
         processes: validators.into_iter().map(|fresh| fresh.process).collect(),
     };
     let text = toml::to_string(&file).context("network.toml")?;
@@ -99,11 +126,10 @@ pub fn create(dir: &Path, profile: &Profile) -> Result<Network> {
     Network::open(dir)
 }
 
-fn fresh_validators(profile: &Profile) -> Result<Vec<Fresh>> {
-    let count = profile.processes() as usize;
-    let mut ports = ports::free_ports(2 * count)?.into_iter();
+fn fresh_validators(profile: &Profile, ports: Vec<u16>) -> Result<Vec<Fresh>> {
+    let mut ports = ports.into_iter();
     let mut next = (0, 0);
-    let mut validators = Vec::with_capacity(count);
+    let mut validators = Vec::new();
     for group in &profile.validators {
         for _ in 0..group.count {
             let (prefix, number) = match group.role {
@@ -158,7 +184,19 @@ fn genesis_of(profile: &Profile, validators: &[Fresh], faucets: &[SecretKey]) ->
     })
 }
 
-fn write_node(dir: &Path, fresh: &Fresh, profile: &Profile, builder: &fs::DirBuilder) -> Result<()> {
+/// The relays from one validator to each other.
+fn ways(port: u16, place: usize, validators: &[Fresh]) -> BTreeMap<&str, SocketAddr> {
+    let others = validators.iter().enumerate().filter(|(other, _)| *other != place);
+    others.filter_map(|(other, to)| Some((to.process.name.as_str(), relay(port, place, other)?))).collect()
+}
+
+fn write_node(
+    dir: &Path,
+    fresh: &Fresh,
+    via: BTreeMap<&str, SocketAddr>,
+    profile: &Profile,
+    builder: &fs::DirBuilder,
+) -> Result<()> {
     builder.create(dir.join("data")).with_context(|| format!("cannot create {}", dir.display()))?;
     keys::write_secret(&dir.join("key"), &hex_line(&fresh.key.to_seed()))?;
     let randomness = RandomnessFile { seed: hex::encode(fresh.randomness), links: keys::CHAIN_LINKS };
@@ -171,6 +209,7 @@ fn write_node(dir: &Path, fresh: &Fresh, profile: &Profile, builder: &fs::DirBui
         metrics: &fresh.process.metrics,
         log: &profile.log,
         log_format: "text",
+        via,
     };
     write(&dir.join("node.toml"), &toml::to_string(&config).context("node.toml")?)
 }

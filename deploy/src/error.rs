@@ -64,6 +64,15 @@ pub enum Error {
         /// Its directory.
         dir: PathBuf,
     },
+    /// Its nodes reach each other directly.
+    #[error(
+        "the nodes of {dir} reach each other directly, so nothing can happen to its links; make a network with relays: \
+         `kakera testnet up --dir OTHER` (without --direct, at most 32 processes)"
+    )]
+    NoLinks {
+        /// Its directory.
+        dir: PathBuf,
+    },
     /// A process ended by itself while it was expected to run.
     #[error("{name} ended with {status}; the end of its log ({log}):\n{tail}")]
     Ended {
@@ -119,6 +128,7 @@ impl Error {
                 | Error::NotRunning { .. }
                 | Error::AlreadyUp { .. }
                 | Error::NotUp { .. }
+                | Error::NoLinks { .. }
                 | Error::Profile { .. }
         )
     }

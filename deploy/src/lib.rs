@@ -5,6 +5,7 @@
 //!                                                      │
 //!                          Orchestrator  owns the child processes; they end when it ends, however it ends
 //!                                                      │
+//!                          Links         relays between the nodes, to cut, delay and corrupt what passes
 //!                          Supervisor    an orchestrator in a process of its own, for a network that stays up
 //! ```
 //!
@@ -28,17 +29,20 @@ pub mod binaries;
 pub mod create;
 pub mod error;
 mod keys;
+pub mod links;
 pub mod logs;
 pub mod network;
 pub mod orchestrator;
 mod ports;
 pub mod process;
 pub mod profiles;
+pub mod settings;
 pub mod supervisor;
 
 pub use binaries::Binaries;
-pub use create::create;
+pub use create::{Wiring, create, create_wired};
 pub use error::Error;
+pub use links::Links;
 pub use network::{Network, Process};
 pub use orchestrator::Orchestrator;
 pub use process::ProcessState;

@@ -22,6 +22,7 @@ use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 use std::{
     fs,
+    net::SocketAddr,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -39,6 +40,9 @@ pub(crate) struct NetworkFile {
     pub(crate) format: u32,
     pub(crate) name: String,
     pub(crate) shards: u16,
+    /// The port of the relays, for a network that has them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) relays: Option<u16>,
     pub(crate) processes: Vec<Process>,
 }
 
@@ -56,6 +60,12 @@ pub struct Process {
     pub endpoint: String,
     /// Where it answers Prometheus: `host:port`.
     pub metrics: String,
+}
+
+/// Every address of 127.0.0.0/8 is this machine: one port serves all pairs, and the address names the pair.
+pub(crate) fn relay(port: u16, dialler: usize, listener: usize) -> Option<SocketAddr> {
+    let byte = |index: usize| index.checked_add(1).and_then(|place| u8::try_from(place).ok());
+    Some(SocketAddr::from(([127, 1, byte(dialler)?, byte(listener)?], port)))
 }
 
 /// A network that was created in a directory. Cheap to clone; holds no process.
@@ -97,6 +107,16 @@ impl Network {
     /// Number of shards.
     pub fn shards(&self) -> u16 {
         self.file.shards
+    }
+
+    /// Whether its nodes reach each other through relays, so that its links can be broken.
+    pub fn is_relayed(&self) -> bool {
+        self.file.relays.is_some()
+    }
+
+    /// The relay from one process to another, by their places in the registry; none without relays.
+    pub fn relay(&self, dialler: usize, listener: usize) -> Option<SocketAddr> {
+        self.file.relays.and_then(|port| relay(port, dialler, listener))
     }
 
     /// All processes, in the order of the registry.

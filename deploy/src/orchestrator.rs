@@ -3,6 +3,7 @@
 use crate::{
     binaries::Binaries,
     error::{Error, Result},
+    links::Links,
     logs,
     network::{Network, Process, STOP_DEADLINE},
     process::{self, ProcessState, Running},
@@ -36,6 +37,7 @@ pub struct Orchestrator {
     network: Network,
     command_of: CommandOf,
     children: Mutex<BTreeMap<String, Child>>,
+    links: Option<Links>,
     spawner: Spawner,
 }
 
@@ -51,14 +53,23 @@ pub struct Ended {
 }
 
 impl Orchestrator {
-    /// Will run the node binaries. Starts nothing yet.
+    /// Will run the node binaries. Starts no process yet, but opens the relays of a network that has them.
     pub fn new(network: Network, binaries: Binaries) -> Result<Orchestrator> {
         Orchestrator::with_commands(network, Box::new(move |network, process| binaries.command(network, process)))
     }
 
     /// Will run other programs in the nodes' place.
     pub fn with_commands(network: Network, command_of: CommandOf) -> Result<Orchestrator> {
-        Ok(Orchestrator { network, command_of, children: Mutex::default(), spawner: Spawner::start()? })
+        let links = Links::open(&network)?;
+        Ok(Orchestrator { network, command_of, children: Mutex::default(), links, spawner: Spawner::start()? })
+    }
+
+    /// The relays between the nodes.
+    ///
+    /// # Errors
+    /// [`Error::NoLinks`] for a network that was created without.
+    pub fn links(&self) -> Result<&Links> {
+        self.links.as_ref().ok_or_else(|| Error::NoLinks { dir: self.network.dir().to_owned() })
     }
 
     /// The network.

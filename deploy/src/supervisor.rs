@@ -6,11 +6,13 @@
 
 use crate::{
     error::{Error, Result},
+    links::{self, Between, Change, LinkState},
     network::{Network, STOP_DEADLINE},
     orchestrator::Orchestrator,
     process::{ProcessState, Running, state_in},
 };
 use anyhow::{Context, anyhow};
+use serde::Serialize;
 use std::{
     fs::{self, File},
     io::{BufRead, BufReader, ErrorKind, Read, Write},
@@ -38,6 +40,12 @@ const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// How long a request may take: longer than a stop with its deadline.
 const REQUEST_LIMIT: Duration = Duration::from_secs(30);
+
+/// Bytes of one request: two lists of the names of all processes.
+const REQUEST_BYTES: u64 = 64 * 1024;
+
+/// Bytes of one answer: a line about each of a thousand links.
+const ANSWER_BYTES: u64 = 1024 * 1024;
 
 fn supervisor_dir(network: &Network) -> PathBuf {
     network.dir().join("supervisor")
@@ -138,18 +146,22 @@ fn answer(orchestrator: &Orchestrator, stop: &AtomicBool, stream: &UnixStream) -
     stream.set_read_timeout(Some(Duration::from_secs(2)))?;
     stream.set_write_timeout(Some(Duration::from_secs(2)))?;
     let mut request = String::new();
-    BufReader::new(stream.take(1024)).read_line(&mut request)?;
+    BufReader::new(stream.take(REQUEST_BYTES)).read_line(&mut request)?;
+    let done = |outcome: Result<()>| outcome.map(|()| String::new());
     let outcome = match request.trim_end().split_once(' ') {
         None if request.trim_end() == "stop" => {
             stop.store(true, Ordering::Relaxed);
-            Ok(())
+            Ok(String::new())
         }
-        Some(("start", name)) => start_one(orchestrator, name),
+        None if request.trim_end() == "links" => orchestrator.links().and_then(|links| json(&links.states())),
+        Some(("change", change)) => change_links(orchestrator, change),
+        Some(("start", name)) => done(start_one(orchestrator, name)),
+        Some(("restart", name)) => done(restart_one(orchestrator, name)),
         _ => Err(Error::Supervisor(format!("unknown request {request:?}"))),
     };
     let mut stream = stream;
     match outcome {
-        Ok(()) => writeln!(stream, "ok")?,
+        Ok(data) => writeln!(stream, "ok {data}")?,
         Err(error) => writeln!(stream, "{}", error.to_string().replace('\n', "\t"))?,
     }
     Ok(())
@@ -160,10 +172,45 @@ fn start_one(orchestrator: &Orchestrator, name: &str) -> Result<()> {
     orchestrator.wait_listening(&[name.to_owned()], Duration::from_secs(20), |_| {})
 }
 
+fn restart_one(orchestrator: &Orchestrator, name: &str) -> Result<()> {
+    orchestrator.restart(name)?;
+    orchestrator.wait_listening(&[name.to_owned()], Duration::from_secs(20), |_| {})
+}
+
+fn json<T: Serialize>(value: &T) -> Result<String> {
+    Ok(serde_json::to_string(value).context("an answer does not fit JSON")?)
+}
+
+fn change_links(orchestrator: &Orchestrator, change: &str) -> Result<String> {
+    let (between, change): (Between, Change) =
+        serde_json::from_str(change).map_err(|error| Error::Supervisor(format!("no change of links: {error}")))?;
+    json(&orchestrator.links()?.apply(&between, change)?)
+}
+
+/// Asks the supervisor to change what is wrong on links; returns how many directions that concerns.
+pub fn request_change(network: &Network, between: &Between, change: Change) -> Result<usize> {
+    links::require(network)?;
+    links::select(network, between)?;
+    let answer = request(network, &format!("change {}", json(&(between, change))?))?;
+    Ok(serde_json::from_str(&answer).context("the supervisor's answer")?)
+}
+
+/// Asks the supervisor what is wrong on every link, and what has passed there.
+pub fn request_links(network: &Network) -> Result<Vec<LinkState>> {
+    links::require(network)?;
+    Ok(serde_json::from_str(&request(network, "links")?).context("the supervisor's answer")?)
+}
+
+/// Asks the supervisor to stop a process, if it runs, and to start it again.
+pub fn request_restart(network: &Network, name: &str) -> Result<()> {
+    network.process(name)?;
+    request(network, &format!("restart {name}")).map(drop)
+}
+
 /// Asks the supervisor to start a process and waits until it accepts connections.
 pub fn request_start(network: &Network, name: &str) -> Result<()> {
     network.process(name)?;
-    request(network, &format!("start {name}"))
+    request(network, &format!("start {name}")).map(drop)
 }
 
 /// Stops the network: through its supervisor, and whatever a killed supervisor left by its pid files. Returns
@@ -190,7 +237,8 @@ pub fn down(network: &Network) -> Result<bool> {
     Ok(anything)
 }
 
-fn request(network: &Network, line: &str) -> Result<()> {
+/// Asks the supervisor; what it answers beside "ok".
+fn request(network: &Network, line: &str) -> Result<String> {
     if supervisor_of(network).is_none() {
         return Err(Error::NotUp { dir: network.dir().to_owned() });
     }
@@ -199,9 +247,10 @@ fn request(network: &Network, line: &str) -> Result<()> {
     stream.set_read_timeout(Some(REQUEST_LIMIT)).context("control socket")?;
     writeln!(stream, "{line}").context("the supervisor does not answer")?;
     let mut reply = String::new();
-    BufReader::new(stream.take(64 * 1024)).read_line(&mut reply).context("the supervisor does not answer")?;
+    BufReader::new(stream.take(ANSWER_BYTES)).read_line(&mut reply).context("the supervisor does not answer")?;
     match reply.trim_end() {
-        "ok" => Ok(()),
+        "ok" => Ok(String::new()),
+        good if good.starts_with("ok ") => Ok(good["ok ".len()..].to_owned()),
         "" => Err(Error::Supervisor("the supervisor ended while it was asked".to_owned())),
         refusal => Err(Error::Supervisor(refusal.replace('\t', "\n"))),
     }

@@ -1,5 +1,6 @@
 //! What a node is told: a TOML file, flags that override it, and the network and key they lead to.
 
+use crate::ways::Ways;
 use clap::{Parser, ValueEnum};
 use kakera_chain::{
     genesis::{GenesisValidator, InvalidGenesis, Network, Role},
@@ -8,6 +9,7 @@ use kakera_chain::{
 };
 use serde::Deserialize;
 use std::{
+    collections::BTreeMap,
     fs, io,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -69,6 +71,14 @@ pub struct NodeConfig {
     /// How log lines look.
     #[serde(default)]
     pub log_format: LogFormat,
+    /// Relays in the place of validators' endpoints, by the validators' names: only for fault labs.
+    #[serde(default)]
+    pub via: BTreeMap<String, SocketAddr>,
+    /// The longest file that this process may write, in bytes, as if the disk were full then: only for fault labs.
+    pub disk_limit_bytes: Option<u64>,
+    /// How far this process's clock is ahead of the machine's, in ms (negative: behind): only for fault labs.
+    #[serde(default)]
+    pub clock_offset_ms: i64,
 }
 
 /// A configuration whose files were read and checked against each other.
@@ -80,6 +90,8 @@ pub struct Identity {
     pub key: SecretKey,
     /// Its place in the registry.
     pub validator: ValidatorId,
+    /// Where the others are dialled.
+    pub ways: Ways,
 }
 
 /// Why a node is not configured. Each message names the file and what to do.
@@ -153,6 +165,12 @@ pub enum ConfigError {
         /// Whose key it is.
         name: String,
     },
+    /// A relay for nobody.
+    #[error("via: {name} is no validator of the genesis file: correct the name or remove the line")]
+    Via {
+        /// The name.
+        name: String,
+    },
     /// A log filter that does not parse.
     #[error("log = {filter:?}: {reason}: use a level (error, warn, info, debug, trace) or target=level pairs")]
     LogFilter {
@@ -222,7 +240,8 @@ impl NodeConfig {
             let (path, name, found) = (self.key.clone(), validator.name.clone(), validator.role);
             return Err(ConfigError::WrongRole { path, name, found });
         }
-        Ok(Identity { key, validator: ValidatorId(index), network })
+        let ways = Ways::new(&network, &self.via)?;
+        Ok(Identity { key, validator: ValidatorId(index), network, ways })
     }
 }
 

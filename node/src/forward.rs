@@ -4,7 +4,12 @@
 //! each other node once when one does not answer. A forwarded request carries the metadata key [`FORWARDED`] and is
 //! never forwarded again.
 
-use crate::{config, errors::ApiError};
+use crate::{
+    checked::{Checked, Way},
+    errors::ApiError,
+    peers::{PING_ANSWER, PING_EVERY},
+    ways::Ways,
+};
 use kakera_beacon::Committees;
 use kakera_chain::{
     genesis::Network,
@@ -20,26 +25,20 @@ use std::{
     time::Duration,
 };
 use tokio::time::timeout;
-use tonic::{
-    Code, Request, Response, Status,
-    metadata::MetadataMap,
-    transport::{Channel, Endpoint},
-};
+use tonic::{Code, Request, Response, Status, metadata::MetadataMap, transport::Endpoint};
 
 /// The metadata key of a forwarded request.
 pub const FORWARDED: &str = "kakera-forwarded";
 
 /// How long one node has for its answer (of a stream: for its beginning).
 const ATTEMPT: Duration = Duration::from_secs(3);
-const CONNECT: Duration = Duration::from_secs(2);
-const PING_EVERY: Duration = Duration::from_secs(5);
-const PING_ANSWER: Duration = Duration::from_secs(5);
+const CONNECT: Duration = Duration::from_secs(1);
 
 /// Who serves which chain, and the ways there.
 #[derive(Debug)]
 pub struct Forwarder {
     chains: BTreeMap<ChainId, Nodes>,
-    channels: Mutex<BTreeMap<String, Channel>>,
+    channels: Mutex<BTreeMap<String, Way>>,
 }
 
 #[derive(Debug)]
@@ -51,13 +50,13 @@ struct Nodes {
 
 impl Forwarder {
     /// The other nodes of every chain; `me` begins at a place of its own, so that not all ask the same node.
-    pub fn new(network: &Network, committees: &Committees, me: ValidatorId) -> Forwarder {
+    /// They are dialled where `ways` says.
+    pub fn new(network: &Network, committees: &Committees, me: ValidatorId, ways: &Ways) -> Forwarder {
         let shards = (0..network.genesis.shards).map(|shard| ChainId::Shard(kakera_chain::units::ShardId(shard)));
         let chains = std::iter::once(ChainId::Beacon).chain(shards).map(|chain| {
             let seats = committees.chain(chain).expect("every chain of the network has a committee");
             let others = seats.validators.iter().filter(|validator| **validator != me);
-            let entries = others.filter_map(|validator| config::validator(network, *validator));
-            let endpoints: Vec<String> = entries.map(|entry| entry.endpoint.clone()).collect();
+            let endpoints: Vec<String> = others.filter_map(|validator| ways.to(network, *validator)).collect();
             let first = usize::try_from(me.0).unwrap_or(0) % endpoints.len().max(1);
             (chain, Nodes { endpoints, first: AtomicUsize::new(first) })
         });
@@ -70,7 +69,7 @@ impl Forwarder {
     }
 
     /// The way to a chain's node at `index`, counted round.
-    pub fn channel(&self, chain: ChainId, index: usize) -> Option<(String, Channel)> {
+    pub fn channel(&self, chain: ChainId, index: usize) -> Option<(String, Way)> {
         let endpoints = &self.chains.get(&chain)?.endpoints;
         let endpoint = endpoints.get(index.checked_rem(endpoints.len())?)?;
         let mut channels = self.channels.lock().expect("no holder panics");
@@ -85,6 +84,7 @@ impl Forwarder {
             .http2_keep_alive_interval(PING_EVERY)
             .keep_alive_timeout(PING_ANSWER)
             .connect_lazy();
+        let channel = Checked(channel);
         channels.insert(endpoint.clone(), channel.clone());
         Some((endpoint.clone(), channel))
     }
@@ -96,7 +96,7 @@ impl Forwarder {
     pub async fn call<T, R, F, Answer>(&self, chain: ChainId, message: T, send: F) -> Result<R, Status>
     where
         T: Clone,
-        F: Fn(Channel, Request<T>) -> Answer,
+        F: Fn(Way, Request<T>) -> Answer,
         Answer: Future<Output = Result<Response<R>, Status>>,
     {
         let mut last = "none is known".to_owned();
@@ -145,7 +145,7 @@ mod tests {
     #[tokio::test]
     async fn every_node_is_tried_once_and_then_it_says_who_does_not_answer() {
         let network = testing::network();
-        let forwarder = Forwarder::new(&network, &Committees::draw(&network), ValidatorId(1));
+        let forwarder = Forwarder::new(&network, &Committees::draw(&network), ValidatorId(1), &Ways::default());
         let shard = ChainId::Shard(ShardId(0));
         assert_eq!((forwarder.count(ChainId::Beacon), forwarder.count(shard)), (1, 2));
         let tried = Mutex::new(0);
@@ -163,7 +163,7 @@ mod tests {
     #[tokio::test]
     async fn a_refusal_is_an_answer_and_the_node_that_answers_is_asked_first_again() {
         let network = testing::network();
-        let forwarder = Forwarder::new(&network, &Committees::draw(&network), ValidatorId(1));
+        let forwarder = Forwarder::new(&network, &Committees::draw(&network), ValidatorId(1), &Ways::default());
         let shard = ChainId::Shard(ShardId(0));
         let tried = Mutex::new(0);
         let attempt = |refused: bool| {

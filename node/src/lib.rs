@@ -11,6 +11,7 @@
 //! Everything from a socket is bounded before it is decoded, and no queue grows without a limit.
 
 pub mod api;
+pub mod checked;
 pub mod config;
 pub mod core;
 pub mod crosslinks;
@@ -18,6 +19,7 @@ pub mod errors;
 pub mod follow;
 pub mod forward;
 pub mod guard;
+pub mod limits;
 pub mod metrics;
 pub mod peers;
 pub mod run;
@@ -25,6 +27,7 @@ pub mod server;
 pub mod store;
 pub mod telemetry;
 pub mod tracker;
+pub mod ways;
 
 #[cfg(test)]
 mod testing;

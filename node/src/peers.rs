@@ -12,10 +12,11 @@ mod greeting;
 mod queue;
 mod service;
 
+pub(crate) use dial::{PING_ANSWER, PING_EVERY};
 pub use greeting::RefusedHello;
 pub use service::{Deliver, PeerService};
 
-use crate::{config, core::Outbox, metrics::Metrics};
+use crate::{core::Outbox, metrics::Metrics, run::lasting::lasting, ways::Ways};
 use kakera_chain::{
     Member,
     certificate::Seats,
@@ -62,7 +63,7 @@ struct Peer {
 }
 
 impl Peers {
-    /// The committee's members without `me`.
+    /// The committee's members without `me`, dialled where `ways` says.
     ///
     /// # Panics
     /// If a member is not in the registry that the committee was drawn from.
@@ -72,14 +73,14 @@ impl Peers {
         seats: &Seats,
         me: ValidatorId,
         key: SecretKey,
+        ways: &Ways,
         metrics: Arc<Metrics>,
     ) -> Peers {
         let others =
             (0..).map(Member).zip(&seats.validators).zip(&seats.keys).filter(|((_, validator), _)| **validator != me);
         let peers = others
             .map(|((member, validator), key)| {
-                let entry = config::validator(network, *validator).expect("committees are drawn from the registry");
-                let endpoint = entry.endpoint.clone();
+                let endpoint = ways.to(network, *validator).expect("committees are drawn from the registry");
                 Peer { member, validator: *validator, key: *key, endpoint, queue: Mutex::default() }
             })
             .collect();
@@ -94,7 +95,8 @@ impl Peers {
     /// Starts to dial every peer, and goes on for ever.
     pub fn dial(&self, tasks: &mut JoinSet<()>) {
         for index in 0..self.inner.peers.len() {
-            tasks.spawn(dial::keep_stream(Arc::clone(&self.inner), index));
+            let inner = Arc::clone(&self.inner);
+            lasting(tasks, "peer", move || dial::keep_stream(Arc::clone(&inner), index));
         }
     }
 

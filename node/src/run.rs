@@ -1,11 +1,13 @@
 //! A node process from its flags to its exit code.
 
+pub(crate) mod lasting;
 mod node;
 
 use crate::{
     config::{ConfigError, Flags, Identity, NodeConfig},
-    core::now,
+    core::{self, now},
     guard::{GuardFailure, SignGuard},
+    limits,
     server::{self, ServeFailure},
     store::{OpenFailure, RocksStore},
     telemetry,
@@ -26,7 +28,7 @@ use nix::{
     sys::{prctl, signal::Signal},
     unistd::getppid,
 };
-use std::{path::PathBuf, process::ExitCode, sync::Arc};
+use std::{io::Write as _, path::PathBuf, process::ExitCode, sync::Arc};
 use thiserror::Error;
 use tokio::net::TcpListener;
 
@@ -109,7 +111,8 @@ pub fn main(role: Role) -> ExitCode {
     match start(&flags, role) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("error: {failure}");
+            // The log may lie on the disk that is full: the exit code must be told all the same.
+            let _nowhere = writeln!(std::io::stderr(), "error: {failure}");
             ExitCode::from(failure.exit_code())
         }
     }
@@ -132,6 +135,14 @@ fn start(flags: &Flags, role: Role) -> Result<(), Failure> {
 
 async fn run(config: NodeConfig, identity: Identity, role: Role) -> Result<(), Failure> {
     let stop = node::stop_signal()?;
+    core::set_clock(config.clock_offset_ms);
+    if let Some(bytes) = config.disk_limit_bytes {
+        limits::limit_files(bytes)?;
+    }
+    if config.clock_offset_ms != 0 || config.disk_limit_bytes.is_some() {
+        let (clock_offset_ms, disk_limit_bytes) = (config.clock_offset_ms, config.disk_limit_bytes);
+        tracing::warn!(clock_offset_ms, ?disk_limit_bytes, "this node is in a fault lab");
+    }
     let opened = open(config, identity, role).await?;
     match opened.chain {
         ChainId::Beacon => node::run_beacon(opened, stop).await,

@@ -18,6 +18,8 @@ pub fn init(filter: &str, format: LogFormat) -> Result<(), ConfigError> {
     };
     let filter = EnvFilter::builder().parse(filter).map_err(refuse)?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(true);
+    // A line that cannot be written (a full disk) is lost; complaining about it on the same stream would panic.
+    let builder = builder.log_internal_errors(false);
     match format {
         LogFormat::Text => builder.with_ansi(false).init(),
         LogFormat::Json => builder.json().init(),

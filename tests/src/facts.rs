@@ -92,6 +92,17 @@ fn check_store(database: &Path) {
     assert!(!threads.is_empty(), "{named} holds no messages at all");
 }
 
+/// The greatest `seq` of a member's messages that a stopped node has on disk.
+pub fn last_said(net: &Net, name: &str, member: u16) -> Option<u64> {
+    let threads = rows(&database_in(&net.network().process_dir(name)), Table::Threads);
+    let seq = |key: &Vec<u8>| {
+        let (of, rest) = key.split_first_chunk::<2>()?;
+        let seq = rest.first_chunk::<8>()?;
+        (u16::from_be_bytes(*of) == member).then_some(u64::from_be_bytes(*seq))
+    };
+    threads.iter().filter_map(seq).max()
+}
+
 /// The directory of the RocksDB database somewhere below `dir`.
 pub fn database_in(dir: &Path) -> PathBuf {
     find(dir).unwrap_or_else(|| panic!("no database below {}", dir.display()))

@@ -7,6 +7,7 @@
 //!      ├─ orders  accounts and signed transactions      ├─ load    a sender that never loses track of its orders
 //!      ├─ facts   what must hold on every chain         ├─ program one program run to its end
 //!      ├─ wait    conditions with deadlines             ├─ random  reproducible choices
+//!      ├─ soak    faults by a drawn schedule           │
 //!      ├─ raw     calls whose bytes may be wrong        │
 //!      └─ scan    rules about the sources themselves
 //! ```
@@ -22,4 +23,5 @@ pub mod program;
 pub mod random;
 pub mod raw;
 pub mod scan;
+pub mod soak;
 pub mod wait;

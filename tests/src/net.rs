@@ -10,7 +10,7 @@ use kakera_chain::{
     hash::Hash,
     units::{ChainId, ShardId},
 };
-use kakera_deploy::{Binaries, Network, Orchestrator, Profile, logs};
+use kakera_deploy::{Binaries, Network, Orchestrator, Profile, Wiring, logs};
 use kakera_proto::v1::{
     self, TransactionStatus, accounts_client::AccountsClient, beacon_client::BeaconClient, chains_client::ChainsClient,
     transactions_client::TransactionsClient,
@@ -51,9 +51,14 @@ pub struct Net {
 impl Net {
     /// Creates the network of a profile; starts nothing.
     pub fn create(profile: &Profile) -> Net {
+        Net::create_wired(profile, Wiring::Direct)
+    }
+
+    fn create_wired(profile: &Profile, wiring: Wiring) -> Net {
         let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
         let dir = tempfile::Builder::new().prefix("kakera-tests-").tempdir().expect("a temporary directory");
-        let network = kakera_deploy::create(&dir.path().join("net"), profile).expect("the profile makes a network");
+        let network = kakera_deploy::create_wired(&dir.path().join("net"), profile, wiring);
+        let network = network.expect("the profile makes a network");
         let genesis = network.genesis().expect("create() wrote a sound genesis");
         let binaries = Binaries::find().expect("the node binaries are built");
         let orchestrator = Orchestrator::new(network, binaries).expect("an orchestrator");
@@ -67,7 +72,16 @@ impl Net {
 
     /// Creates and starts the network of a profile; returns when every chain certifies.
     pub fn start(profile: &Profile) -> Net {
-        let net = Net::create(profile);
+        Net::create(profile).started()
+    }
+
+    /// Like [`Net::start`], with relays on the links.
+    pub fn start_relayed(profile: &Profile) -> Net {
+        Net::create_wired(profile, Wiring::Relayed).started()
+    }
+
+    fn started(self) -> Net {
+        let net = self;
         net.orchestrator.start_all().expect("all processes start");
         net.wait_listening(&net.all());
         net.wait_active(&net.all());
@@ -182,10 +196,21 @@ impl Net {
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
+        self.ask_within(CALL, name, call)
+    }
+
+    /// One call to one node, which has `limit` for its answer.
+    ///
+    /// # Errors
+    /// The node's status, or DEADLINE_EXCEEDED.
+    pub fn ask_within<T, F>(&self, limit: Duration, name: &str, call: impl FnOnce(Channel) -> F) -> Result<T, Status>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
         let channel = self.channel(name);
         self.runtime.block_on(async {
-            let answer = timeout(CALL, call(channel)).await;
-            answer.unwrap_or_else(|_| Err(Status::deadline_exceeded("ten seconds"))).map(Response::into_inner)
+            let answer = timeout(limit, call(channel)).await;
+            answer.unwrap_or_else(|_| Err(Status::deadline_exceeded(format!("{limit:?}")))).map(Response::into_inner)
         })
     }
 
@@ -194,7 +219,17 @@ impl Net {
     /// # Errors
     /// The node's status.
     pub fn status(&self, name: &str) -> Result<v1::NodeStatus, Status> {
-        self.ask(name, |channel| async { ChainsClient::new(channel).get_status(v1::GetStatusRequest {}).await })
+        self.status_within(CALL, name)
+    }
+
+    /// What a node knows of itself, if it says so within `limit`.
+    ///
+    /// # Errors
+    /// The node's status.
+    pub fn status_within(&self, limit: Duration, name: &str) -> Result<v1::NodeStatus, Status> {
+        self.ask_within(limit, name, |channel| async {
+            ChainsClient::new(channel).get_status(v1::GetStatusRequest {}).await
+        })
     }
 
     /// An account at the last certified block, as a node answers.
@@ -202,8 +237,16 @@ impl Net {
     /// # Errors
     /// The node's status.
     pub fn account(&self, name: &str, address: &Address) -> Result<v1::Account, Status> {
+        self.account_within(CALL, name, address)
+    }
+
+    /// An account at the last certified block, if a node answers within `limit`.
+    ///
+    /// # Errors
+    /// The node's status.
+    pub fn account_within(&self, limit: Duration, name: &str, address: &Address) -> Result<v1::Account, Status> {
         let request = v1::GetAccountRequest { address: address.to_string(), head: false };
-        self.ask(name, |channel| async { AccountsClient::new(channel).get_account(request).await })
+        self.ask_within(limit, name, |channel| async { AccountsClient::new(channel).get_account(request).await })
     }
 
     /// A block of a node's own chain by height.
@@ -211,8 +254,16 @@ impl Net {
     /// # Errors
     /// The node's status.
     pub fn block(&self, name: &str, height: u64) -> Result<v1::BlockInfo, Status> {
+        self.block_within(CALL, name, height)
+    }
+
+    /// A block of a node's own chain by height, if it answers within `limit`.
+    ///
+    /// # Errors
+    /// The node's status.
+    pub fn block_within(&self, limit: Duration, name: &str, height: u64) -> Result<v1::BlockInfo, Status> {
         let request = v1::GetBlockRequest { which: Some(v1::get_block_request::Which::Height(height)) };
-        self.ask(name, |channel| async { ChainsClient::new(channel).get_block(request).await })
+        self.ask_within(limit, name, |channel| async { ChainsClient::new(channel).get_block(request).await })
     }
 
     /// Why a block of a node's own chain is final, or what holds it back.
@@ -229,7 +280,16 @@ impl Net {
     /// # Errors
     /// The node's status.
     pub fn beacon_state(&self, name: &str) -> Result<v1::BeaconState, Status> {
-        self.ask(name, |channel| async { BeaconClient::new(channel).get_state(v1::GetBeaconStateRequest {}).await })
+        self.beacon_state_within(CALL, name)
+    }
+
+    /// The beacon's certified state, if a node answers within `limit`.
+    ///
+    /// # Errors
+    /// The node's status.
+    pub fn beacon_state_within(&self, limit: Duration, name: &str) -> Result<v1::BeaconState, Status> {
+        let request = v1::GetBeaconStateRequest {};
+        self.ask_within(limit, name, |channel| async { BeaconClient::new(channel).get_state(request).await })
     }
 
     /// Submits canonical bytes.
@@ -237,8 +297,16 @@ impl Net {
     /// # Errors
     /// The node's status.
     pub fn submit(&self, name: &str, bytes: &[u8]) -> Result<v1::SubmitResponse, Status> {
+        self.submit_within(CALL, name, bytes)
+    }
+
+    /// Submits canonical bytes to a node that has `limit` for its answer.
+    ///
+    /// # Errors
+    /// The node's status.
+    pub fn submit_within(&self, limit: Duration, name: &str, bytes: &[u8]) -> Result<v1::SubmitResponse, Status> {
         let request = v1::SubmitRequest { signed_transaction: bytes.to_vec() };
-        self.ask(name, |channel| async { TransactionsClient::new(channel).submit(request).await })
+        self.ask_within(limit, name, |channel| async { TransactionsClient::new(channel).submit(request).await })
     }
 
     /// The steps of a transaction after a cursor, up to its terminal one.

@@ -21,6 +21,16 @@ impl Random {
         Random(seed)
     }
 
+    /// Of a seed.
+    pub fn from_seed(seed: u64) -> Random {
+        Random(seed)
+    }
+
+    /// The seed of choices yet to come.
+    pub fn seed(&self) -> u64 {
+        self.0
+    }
+
     /// The next 64 bits.
     fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);

@@ -1,5 +1,7 @@
 //! `kakera testnet`: a network of real processes on this machine.
 
+mod faults;
+
 use crate::{
     args::{Names, TestnetCommand},
     client::Client,
@@ -11,7 +13,7 @@ use crate::{
 use anyhow::{Context, anyhow};
 use kakera_chain::genesis::Role;
 use kakera_deploy::{
-    Binaries, Network, Orchestrator, ProcessState, Profile,
+    Binaries, Network, Orchestrator, ProcessState, Profile, Wiring, links,
     logs::{self, Follower},
     process, supervisor,
 };
@@ -34,7 +36,7 @@ const FIRST_BLOCK_LIMIT: Duration = Duration::from_secs(60);
 /// Runs a testnet command.
 pub(crate) async fn run(command: TestnetCommand, place: &Place) -> Result<()> {
     match command {
-        TestnetCommand::Up { profile } => up(profile.as_deref(), place).await,
+        TestnetCommand::Up { profile, direct } => up(profile.as_deref(), direct, place).await,
         TestnetCommand::Down => down(place).await,
         TestnetCommand::Status => status(place),
         TestnetCommand::Logs { name, follow, lines } => show_logs(place, &name, follow, lines).await,
@@ -44,11 +46,12 @@ pub(crate) async fn run(command: TestnetCommand, place: &Place) -> Result<()> {
         TestnetCommand::Start(names) => {
             each(place, &names, "started", |network, name| Ok(supervisor::request_start(network, name)?))
         }
+        TestnetCommand::Fault(command) => faults::run(command, place).await,
         TestnetCommand::Supervise => supervise(place).await,
     }
 }
 
-fn open_or_create(profile: Option<&str>, place: &Place) -> Result<Network> {
+fn open_or_create(profile: Option<&str>, direct: bool, place: &Place) -> Result<Network> {
     if Network::exists(&place.dir) {
         let network = place.network()?;
         if let Some(wanted) = profile {
@@ -65,12 +68,14 @@ fn open_or_create(profile: Option<&str>, place: &Place) -> Result<Network> {
         return Ok(network);
     }
     let profile = Profile::load(profile.unwrap_or("demo"))?;
-    Ok(kakera_deploy::create(&place.dir, &profile)?)
+    let relayed = !direct && profile.processes() as usize <= links::MAX_RELAYED;
+    let wiring = if relayed { Wiring::Relayed } else { Wiring::Direct };
+    Ok(kakera_deploy::create_wired(&place.dir, &profile, wiring)?)
 }
 
-async fn up(profile: Option<&str>, place: &Place) -> Result<()> {
+async fn up(profile: Option<&str>, direct: bool, place: &Place) -> Result<()> {
     Binaries::find()?;
-    let network = open_or_create(profile, place)?;
+    let network = open_or_create(profile, direct, place)?;
     if let Some(running) = supervisor::supervisor_of(&network) {
         return Err(kakera_deploy::Error::AlreadyUp { dir: network.dir().to_owned(), pid: running.pid }.into());
     }

@@ -103,3 +103,19 @@ fn a_strangers_key_and_the_wrong_role_are_refused_with_the_way_out() {
     files.put("key", &"77".repeat(32));
     files.refused(Role::Beacon, &["belongs to no validator", "genesis.toml"]);
 }
+
+#[test]
+fn a_fault_lab_sets_relays_clock_and_disk() {
+    let files = Files::new();
+    let base = "genesis = 'genesis.toml'\nkey = 'key'\ndata = 'data'\nlisten = '127.0.0.1:4001'\n";
+    let (plain, identity) = files.load(Role::Beacon).unwrap();
+    assert_eq!((plain.clock_offset_ms, plain.disk_limit_bytes, plain.via.len()), (0, None, 0));
+    assert_eq!(identity.ways, Ways::default());
+    let lab = "clock_offset_ms = -2000\ndisk_limit_bytes = 500000\n[via]\nvalidator-2 = '127.1.1.3:99'\n";
+    files.put("node.toml", &format!("{base}{lab}"));
+    let (config, identity) = files.load(Role::Beacon).unwrap();
+    assert_eq!((config.clock_offset_ms, config.disk_limit_bytes), (-2_000, Some(500_000)));
+    assert_eq!(identity.ways.to(&identity.network, ValidatorId(2)).as_deref(), Some("127.1.1.3:99"));
+    files.put("node.toml", &format!("{base}[via]\nnobody = '127.1.1.3:99'\n"));
+    files.refused(Role::Beacon, &["nobody", "via"]);
+}

@@ -1,20 +1,22 @@
 //! Keeping one stream open to one peer.
 
 use super::{Inner, queue::queue};
-use crate::core::now;
+use crate::{checked::Checked, core::now};
 use kakera_proto::v1::peer_client::PeerClient;
 use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
 use tonic::{Code, Status, transport::Endpoint};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// A link that is back carries a stream again within this.
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// A stream that lasted this long was a good one: the next attempt begins without delay.
 const GOOD: Duration = Duration::from_secs(5);
-const CONNECT: Duration = Duration::from_secs(2);
-/// A stopped (not dead) peer is noticed after these two together.
-const PING_EVERY: Duration = Duration::from_secs(4);
-const PING_ANSWER: Duration = Duration::from_secs(4);
+/// Systems repeat a lost first packet after a second: a new attempt is as good.
+const CONNECT: Duration = Duration::from_secs(1);
+/// A peer that is stopped (not dead), or a link that swallows everything, is noticed after these two together.
+pub(crate) const PING_EVERY: Duration = Duration::from_secs(3);
+pub(crate) const PING_ANSWER: Duration = Duration::from_secs(1);
 
 /// Dials, talks until the stream ends, waits a little longer each time, for ever.
 pub(super) async fn keep_stream(inner: Arc<Inner>, index: usize) {
@@ -60,7 +62,7 @@ async fn talk(inner: &Inner, index: usize) -> Status {
     let (sender, envelopes) = queue(inner.hello(index, now()));
     *peer.queue.lock().expect("no holder panics") = Some(sender);
     tracing::debug!(validator = %peer.validator, endpoint = peer.endpoint, "the stream to a peer is open");
-    match PeerClient::new(channel).talk(envelopes).await {
+    match PeerClient::new(Checked(channel)).talk(envelopes).await {
         Ok(_) => Status::unavailable("the peer ended it"),
         Err(status) => status,
     }

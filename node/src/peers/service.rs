@@ -20,18 +20,23 @@ pub type Deliver = Arc<dyn Fn(Member, PeerMessage) -> bool + Send + Sync>;
 
 /// How long a stream may stay without its greeting.
 const GREETING: Duration = Duration::from_secs(5);
+/// How long a stream may go without a whole envelope. A member says every second how far it is, so one that completes
+/// nothing for this long has lost its place in the bytes (a wrong length makes up to 4 MiB of what follows one
+/// envelope) or takes longer than any link should: a new stream is better.
+pub(super) const SILENCE: Duration = Duration::from_secs(30);
 
 /// Serves `kakera.v1.Peer`.
 pub struct PeerService {
     inner: Arc<Inner>,
     deliver: Deliver,
+    pub(super) silence: Duration,
     /// Each peer's open stream: dropping the sender ends it.
     open: Arc<Mutex<BTreeMap<usize, oneshot::Sender<()>>>>,
 }
 
 impl PeerService {
     pub(super) fn new(inner: Arc<Inner>, deliver: Deliver) -> PeerService {
-        PeerService { inner, deliver, open: Arc::default() }
+        PeerService { inner, deliver, silence: SILENCE, open: Arc::default() }
     }
 
     /// As a tonic service with its limits set.
@@ -52,7 +57,11 @@ impl PeerService {
 
     async fn listen(&self, member: Member, stream: &mut Streaming<Envelope>) -> Result<(), Status> {
         let mut rate = Rate::new(Instant::now());
-        while let Some(envelope) = stream.message().await? {
+        let silent = |_| {
+            let message = format!("no whole envelope came for {} s", self.silence.as_secs());
+            errors::refusal(Code::DeadlineExceeded, "SILENT", message)
+        };
+        while let Some(envelope) = timeout(self.silence, stream.message()).await.map_err(silent)?? {
             if let Some(pause) = rate.charge(envelope.canonical.len(), Instant::now()) {
                 sleep(pause).await;
             }

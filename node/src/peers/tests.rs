@@ -21,7 +21,8 @@ const CHAIN: ChainId = ChainId::Shard(ShardId(0));
 
 fn peers_on(network: &Network, me: u8) -> Peers {
     let seats = Committees::draw(network).shards[0].clone();
-    Peers::new(network, CHAIN, &seats, ValidatorId(me.into()), testing::secret(me), Arc::new(Metrics::new()))
+    let (ways, metrics) = (Ways::default(), Arc::new(Metrics::new()));
+    Peers::new(network, CHAIN, &seats, ValidatorId(me.into()), testing::secret(me), &ways, metrics)
 }
 
 fn peers(me: u8) -> Peers {
@@ -75,11 +76,21 @@ fn a_flood_is_slowed_down_and_honest_rates_are_not() {
 
 /// A server of validator `me`, and what it delivers.
 async fn serving(me: u8, network: Network) -> (Peers, String, mpsc::Receiver<(Member, PeerMessage)>) {
+    serving_within(me, network, service::SILENCE).await
+}
+
+async fn serving_within(
+    me: u8,
+    network: Network,
+    silence: Duration,
+) -> (Peers, String, mpsc::Receiver<(Member, PeerMessage)>) {
     let peers = peers_on(&network, me);
     let (sender, delivered) = mpsc::channel(64);
     let deliver: Deliver = Arc::new(move |member, message| sender.try_send((member, message)).is_ok());
     let mut routes = server::base_routes(&[]).await;
-    routes.add_service(peers.service(deliver).into_server());
+    let mut service = peers.service(deliver);
+    service.silence = silence;
+    routes.add_service(service.into_server());
     let listener = server::listen("127.0.0.1:0".parse().unwrap(), "listen").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let metrics = Arc::new(Metrics::new());
@@ -147,6 +158,21 @@ async fn a_newer_stream_of_the_same_peer_replaces_the_older() {
     assert_eq!(refused(first_talk).await, (Code::Aborted, "REPLACED".into()));
     say(&second, codec::encode(&PeerMessage::Since(vec![2]))).await;
     assert_eq!(delivered.recv().await.unwrap().1, PeerMessage::Since(vec![2]));
+}
+
+/// A flipped bit in the length before an envelope made a link deaf for as long as that many bytes took to follow.
+#[tokio::test]
+async fn a_stream_that_completes_no_envelope_is_ended_so_that_a_new_one_takes_its_place() {
+    let silence = Duration::from_millis(400);
+    let (_, address, mut delivered) = serving_within(2, testing::network(), silence).await;
+    let (stream, talking) = talk(&address).await;
+    say(&stream, codec::encode(&hello(1, 2, now()))).await;
+    for mark in 1..4 {
+        tokio::time::sleep(silence / 2).await;
+        say(&stream, codec::encode(&PeerMessage::Since(vec![mark]))).await;
+        assert_eq!(delivered.recv().await.unwrap().1, PeerMessage::Since(vec![mark]), "who speaks is not silent");
+    }
+    assert_eq!(refused(talking).await, (Code::DeadlineExceeded, "SILENT".into()));
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Putting the parts of a process together, and taking them down again.
 
-use super::{Failure, Opened, Origin, shard_app};
+use super::{Failure, Opened, Origin, lasting::lasting, shard_app};
 use crate::{
     api::{
         Api, LocalShard,
@@ -81,9 +81,21 @@ pub(super) async fn run_shard(opened: Opened, shard: ShardId, stop: Signals) -> 
     let tracker = Tracker::new(shard, core.clone(), Arc::clone(&running.opened.store), Arc::clone(&forwarder));
     let timing = running.opened.network.genesis.clone();
     let me = running.opened.identity.validator;
-    running.tasks.spawn(tracker.clone().run());
-    running.tasks.spawn(follow::follow(core.clone(), Arc::clone(&forwarder), me, timing.beacon));
-    running.tasks.spawn(crosslinks::submit(core.clone(), forwarder, timing.shard, timing.beacon));
+    let (shard_timing, beacon_timing) = (timing.shard, timing.beacon);
+    {
+        let tracker = tracker.clone();
+        lasting(&mut running.tasks, "tracker", move || tracker.clone().run());
+        let (core, forwarder) = (core.clone(), Arc::clone(&forwarder));
+        lasting(&mut running.tasks, "follow", move || {
+            follow::follow(core.clone(), Arc::clone(&forwarder), me, beacon_timing)
+        });
+    }
+    {
+        let core = core.clone();
+        lasting(&mut running.tasks, "crosslinks", move || {
+            crosslinks::submit(core.clone(), Arc::clone(&forwarder), shard_timing, beacon_timing)
+        });
+    }
     let local = LocalShard { shard, core, store: Arc::clone(&running.opened.store), tracker };
     running.serve(stop, Some(local), None).await
 }
@@ -115,10 +127,10 @@ impl<A: Served> Running<A> {
         let store: Arc<dyn Store> = opened.store.clone();
         let replica = Replica::open(config, app, store).map_err(|reason| contents(&opened, reason))?;
         let metrics = Arc::new(Metrics::new());
-        let peers = Peers::new(&network, chain, &seats, me, key, Arc::clone(&metrics));
+        let peers = Peers::new(&network, chain, &seats, me, key, &opened.identity.ways, Arc::clone(&metrics));
         let guard = opened.guard.clone();
         let (core, thread) = core::start(replica, Arc::clone(&opened.store), Some(guard), peers.outbox())?;
-        let forwarder = Arc::new(Forwarder::new(&network, &opened.committees, me));
+        let forwarder = Arc::new(Forwarder::new(&network, &opened.committees, me, &opened.identity.ways));
         let mut tasks = JoinSet::new();
         peers.dial(&mut tasks);
         Ok(Running { api: Api { network, forwarder, metrics }, opened, core, thread, peers, tasks })

@@ -100,7 +100,7 @@ pub fn allowed(member: &str) -> Option<Allowed> {
         "sim" => (BELOW_PROTO, &[]),
         "proto" => (&["chain", "beacon", "shard"], &["tonic"]),
         "node" => (&["cbc", "chain", "beacon", "shard", "proto"], &SHELL),
-        "deploy" => (&["cbc", "chain", "beacon"], &["getrandom", "nix", "tempfile"]),
+        "deploy" => (&["cbc", "chain", "beacon"], &["getrandom", "nix", "tempfile", "tokio"]),
         "cli" => (&["cbc", "chain", "beacon", "shard", "proto", "deploy", "sim"], &SHELL),
         "tests" => (&["cbc", "chain", "beacon", "shard", "proto", "node", "deploy", "cli", "sim"], &SHELL),
         _ => return None,
