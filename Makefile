@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint unit e2e docs bench soak venv clean
+.PHONY: help setup build demo test lint unit e2e docs bench fuzz soak venv clean
 
 CARGO := deploy/cargo.sh
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
@@ -50,6 +50,20 @@ $(VENV)/.made: tests/requirements.txt
 
 bench: build ## Measure the consensus engine and the chain against their floors
 	$(CARGO) bench --workspace --locked --bench '*'
+
+# Coverage for libFuzzer on a stable toolchain: LLVM's own pass, for everything that is compiled for --target.
+SANCOV := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+	-Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+SECONDS := 60
+FUZZ := $(TARGET)/fuzz
+
+fuzz: setup ## Fuzz every decoder and verifier (SECONDS=60 for each target)
+	cargo build --release --locked -p kakera-fuzz
+	RUSTC_WRAPPER=tests/fuzz/rustc.sh RUSTFLAGS="$(SANCOV)" CARGO_TARGET_DIR=$(FUZZ) cargo build --release --locked -p kakera-fuzz-driver --target $(HOST)
+	@$(KAKERA_BIN_DIR)/kakera-fuzz run --driver $(FUZZ)/$(HOST)/release/kakera-fuzz-driver --corpus tests/fuzz/corpus \
+		--work $(FUZZ)/found --seconds $(SECONDS) $(addprefix --target ,$(FUZZ_TARGETS)) $(if $(KEEP),--keep $(KEEP))
 
 soak: build ## Half an hour of drawn faults under load (KAKERA_SOAK_SECONDS), then 200 kill and restart cycles
 	KAKERA_SOAK_SECONDS=$${KAKERA_SOAK_SECONDS:-1800} \

@@ -203,8 +203,7 @@ impl NodeConfig {
     /// The file, or a key of it, and what to do.
     pub fn load(flags: &Flags) -> Result<NodeConfig, ConfigError> {
         let text = read(&flags.config, "the configuration file")?;
-        let mut config: NodeConfig = toml::from_str(&text)
-            .map_err(|error| ConfigError::Shape { path: flags.config.clone(), reason: error.to_string() })?;
+        let mut config = NodeConfig::parse(&text, &flags.config)?;
         let directory = flags.config.parent().unwrap_or(Path::new(""));
         for path in [&mut config.genesis, &mut config.key, &mut config.data] {
             *path = directory.join(&*path);
@@ -220,6 +219,11 @@ impl NodeConfig {
             config.log.clone_from(log);
         }
         Ok(config)
+    }
+
+    /// The contents of the file at `path`.
+    fn parse(text: &str, path: &Path) -> Result<NodeConfig, ConfigError> {
+        toml::from_str(text).map_err(|error| ConfigError::Shape { path: path.to_owned(), reason: error.to_string() })
     }
 
     /// Reads genesis and key and checks that the key is a validator's of this role.

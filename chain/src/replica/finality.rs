@@ -184,11 +184,13 @@ impl<A: Application> Replica<A> {
         let figures = &held.block.header.figures;
         let consumed = |cursors: &[crate::receipt::LaneCursor]| cursors.iter().map(|cursor| cursor.next).sum::<u64>();
         let totals = &mut self.voice.totals;
-        totals.blocks += 1;
-        totals.transactions += u64::from(figures.transactions);
-        totals.receipts_out += held.executed.receipts.len() as u64;
+        // They come from the store and decide nothing: a damaged row must not end the process.
+        let grow = |total: &mut u64, by: u64| *total = total.saturating_add(by);
+        grow(&mut totals.blocks, 1);
+        grow(&mut totals.transactions, u64::from(figures.transactions));
+        grow(&mut totals.receipts_out, held.executed.receipts.len() as u64);
         totals.receipts_in = consumed(&figures.inbox);
-        totals.forks += (self.ledger.at_height(height) - 1) as u64;
+        grow(&mut totals.forks, (self.ledger.at_height(height) - 1) as u64);
         self.out.sent.push(Effect::Certified {
             id,
             block: held.block.clone(),

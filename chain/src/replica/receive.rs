@@ -260,7 +260,7 @@ impl<A: Application> Replica<A> {
         self.out.put(Table::Messages, key, codec::encode(&carried.message));
         self.out.put(Table::MessageIds, id.0, key);
         self.out.put(Table::Threads, record::thread_key(statement.sender, statement.seq, number), id.0);
-        self.voice.totals.messages += 1;
+        self.voice.totals.messages = self.voice.totals.messages.saturating_add(1);
         let events = self.engine.insert(checked);
         self.keep_ambiguous(&id);
         self.keep_line(&carried.message.statement.base);

@@ -11,6 +11,7 @@ mod past;
 mod puppet;
 
 use super::*;
+use crate::store::Table;
 use bench::{Bench, Disk};
 
 #[test]
@@ -209,4 +210,22 @@ fn sixteen_members_agree() {
     });
     bench.run(3_000);
     bench.assert_agreement(10);
+}
+
+/// The totals are for people: a damaged row of them must not end a member that could go on.
+#[test]
+fn totals_at_the_end_of_their_range_stay_there() {
+    let mut bench = Bench::new(4, 10);
+    bench.run(2_000);
+    bench.crash(3);
+    let mut disk = bench.copy_store(3);
+    disk.rows.insert((Table::Meta, record::TOTALS.to_vec()), vec![0xff; 48]);
+    bench.replace_store(3, disk);
+    bench.restart(3);
+    let before = bench.certified_height(3);
+    bench.give(0, 1);
+    bench.run(4_000);
+    assert!(bench.certified_height(3) > before);
+    let totals = bench.status(3).totals;
+    assert_eq!((totals.blocks, totals.messages, totals.transactions), (u64::MAX, u64::MAX, u64::MAX));
 }

@@ -119,3 +119,34 @@ fn a_fault_lab_sets_relays_clock_and_disk() {
     files.put("node.toml", &format!("{base}[via]\nnobody = '127.1.1.3:99'\n"));
     files.refused(Role::Beacon, &["nobody", "via"]);
 }
+
+/// What the fuzz targets do to all that lies below this crate: seeded changes of a valid file.
+#[test]
+fn any_change_of_a_configuration_is_refused_with_the_file_or_read() {
+    let valid = b"genesis = 'g'\nkey = 'k'\ndata = 'd'\nlisten = '127.0.0.1:4001'\nmetrics = '[::1]:9'\nlog = 'info'\nlog_format = 'json'\n";
+    let path = Path::new("node.toml");
+    let (mut random, mut read) = (7u64, 0);
+    let mut below = |limit: usize| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(random >> 33).unwrap() % limit
+    };
+    for _ in 0..20_000 {
+        let mut bytes = valid.to_vec();
+        for _ in 0..=below(3) {
+            let (at, to) = (below(bytes.len()), below(bytes.len()));
+            match below(5) {
+                0 => bytes[at] = u8::try_from(below(128)).unwrap(),
+                1 => bytes.truncate(at.max(1)),
+                2 => bytes.insert(at, *b"'\"[]{}=\n#.,0-:\\".get(below(16)).unwrap_or(&b' ')),
+                3 => drop(bytes.splice(at.min(to)..at.max(to), b"9".repeat(40))),
+                _ => bytes.extend_from_within(at.min(to)..at.max(to)),
+            }
+        }
+        let Ok(text) = String::from_utf8(bytes) else { continue };
+        match NodeConfig::parse(&text, path) {
+            Ok(config) => read += usize::from(config.log_format == LogFormat::Json),
+            Err(refused) => assert!(refused.to_string().starts_with("node.toml: ")),
+        }
+    }
+    assert!(read > 100, "most changes inside texts are read: {read}");
+}

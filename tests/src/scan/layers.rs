@@ -102,6 +102,8 @@ pub fn allowed(member: &str) -> Option<Allowed> {
         "node" => (&["cbc", "chain", "beacon", "shard", "proto"], &SHELL),
         "deploy" => (&["cbc", "chain", "beacon"], &["getrandom", "nix", "tempfile", "tokio"]),
         "cli" => (&["cbc", "chain", "beacon", "shard", "proto", "deploy", "sim"], &SHELL),
+        "tests/fuzz" => (&["cbc", "chain", "beacon", "shard", "proto", "deploy"], &["tonic"]),
+        "tests/fuzz/driver" => (&["fuzz"], &[]),
         "tests" => (&["cbc", "chain", "beacon", "shard", "proto", "node", "deploy", "cli", "sim"], &SHELL),
         _ => return None,
     };
