@@ -14,6 +14,7 @@ mod doubt;
 mod explain;
 mod fetches;
 mod finality;
+mod footprint;
 mod ledger;
 mod past;
 mod queries;
@@ -25,6 +26,7 @@ mod sync;
 mod voice;
 
 pub use explain::BlockExplanation;
+pub use footprint::{Footprint, Holding};
 pub use kakera_cbc::{Explanation, Hold, LevelFinding, MemberFinding, Stand};
 pub use ledger::Held;
 pub use queries::{Head, MemberStatus, Status, Totals};

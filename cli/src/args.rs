@@ -2,16 +2,19 @@
 
 mod faults;
 mod lab;
+mod sim;
 
 pub(crate) use faults::FaultCommand;
 pub(crate) use lab::{AttackArgs, CensusArgs, Chain, DrawArgs, ExplainArgs, LabCommand, RandomArgs};
+pub(crate) use sim::{SimCommand, SimReportArgs, SimRunArgs};
 
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
 /// Kakera: a sharded proof-of-stake blockchain to start, watch, break and measure on one machine.
 ///
-/// Exit codes: 0 done, 2 wrong usage, 3 no node answers, 4 refused, 5 not found, 1 anything else.
+/// Exit codes: 0 done, 2 wrong usage, 3 no node answers, 4 refused, 5 not found, 6 a simulated network failed,
+/// 1 anything else.
 #[derive(Debug, Parser)]
 #[command(name = "kakera", version, propagate_version = true, disable_help_subcommand = true)]
 pub(crate) struct Cli {
@@ -70,6 +73,18 @@ pub(crate) enum Command {
 docs/lab.md has the format of cases and how to read the answers."
     )]
     Lab(LabCommand),
+    /// Run whole networks in virtual time, from seeds: faults, Byzantine members, and figures as networks grow.
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  kakera sim list
+  kakera sim run --seeds 1..101
+  kakera sim run --scenario everything --seeds 7 --trace everything-7.trace
+  kakera sim report --quick
+
+docs/sim.md says how to write a scenario, replay a failure and read the plots."
+    )]
+    Sim(SimCommand),
     /// Start twelve processes, load them, kill two on the way, check everything, and leave nothing behind.
     Demo(DemoArgs),
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod account;
 pub(crate) mod lab;
+pub(crate) mod sim;
 pub(crate) mod status;
 pub(crate) mod testnet;
 pub(crate) mod transfer;

@@ -23,6 +23,9 @@ pub(crate) enum Failure {
     /// It does not exist.
     #[error("{0}")]
     NotFound(String),
+    /// A simulated network broke a promise.
+    #[error("{0}")]
+    Broken(String),
     /// A check of the demo did not hold.
     #[error("{0}")]
     Check(String),
@@ -40,13 +43,14 @@ impl Failure {
         Failure::Refused { reason: reason.to_owned(), message: message.into() }
     }
 
-    /// 2 usage, 3 connection, 4 refused, 5 not found, 1 anything else.
+    /// 2 usage, 3 connection, 4 refused, 5 not found, 6 a simulated network failed, 1 anything else.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Failure::Usage(_) => 2,
             Failure::Connection(_) => 3,
             Failure::Refused { .. } => 4,
             Failure::NotFound(_) => 5,
+            Failure::Broken(_) => 6,
             Failure::Check(_) | Failure::Other(_) => 1,
         }
     }
@@ -58,6 +62,7 @@ impl Failure {
             Failure::Connection(_) => "connection",
             Failure::Refused { .. } => "refused",
             Failure::NotFound(_) => "not_found",
+            Failure::Broken(_) => "broken",
             Failure::Check(_) => "check",
             Failure::Other(_) => "other",
         };

@@ -2,10 +2,11 @@
 
 use crate::{core::Core, forward::Forwarder, peers::FRAME_BYTES};
 use kakera_chain::{
+    Member,
     application::CertifiedBlocks,
     codec,
     genesis::Timing,
-    units::{ChainId, ValidatorId},
+    units::{ChainId, ShardId},
 };
 use kakera_proto::v1::{FollowRequest, beacon_client::BeaconClient};
 use kakera_shard::{Following, Input, Reply, Shard};
@@ -32,8 +33,8 @@ enum Ended {
 }
 
 /// Follows the beacon chain until the core stops. `timing` is the beacon's.
-pub async fn follow(core: Core<Shard>, forwarder: Arc<Forwarder>, me: ValidatorId, timing: Timing) {
-    let mut following = Following::new(me, timing);
+pub async fn follow(core: Core<Shard>, forwarder: Arc<Forwarder>, shard: ShardId, me: Member, timing: Timing) {
+    let mut following = Following::new(shard, me, timing);
     let silence = Duration::from_millis(following.silence_ms());
     loop {
         let (index, mut blocks) = (following.index(), 0);

@@ -2,7 +2,7 @@
 //! the next node's when it is silent, ends or sends what is refused. A schedule; what is believed is up to
 //! [`crate::BeaconView`].
 
-use kakera_chain::{genesis::Timing, units::ValidatorId};
+use kakera_chain::{Member, genesis::Timing, units::ShardId};
 
 /// The first wait after a stream without news, in ms; it doubles with each that follows.
 const FIRST_PAUSE_MS: u64 = 50;
@@ -20,10 +20,12 @@ pub struct Following {
 }
 
 impl Following {
-    /// Begins with a node that depends on who follows, so that followers spread. `beacon` is the beacon's timing.
-    pub fn new(me: ValidatorId, beacon: Timing) -> Following {
+    /// Begins with a node that depends on who follows, so that the members of a committee spread evenly: if less than a
+    /// third of the beacon's nodes are gone, about as many members hear nothing, and the others finalize without them.
+    /// `beacon` is the beacon's timing.
+    pub fn new(shard: ShardId, me: Member, beacon: Timing) -> Following {
         Following {
-            index: usize::try_from(me.0).unwrap_or(0),
+            index: usize::from(shard.0) + me.index(),
             pause_ms: FIRST_PAUSE_MS,
             // A beacon that certifies nothing for three heartbeats is stuck, or this node does not tell us.
             silence_ms: (3 * beacon.heartbeat_slots * beacon.slot_ms).max(SHORTEST_SILENCE_MS),
@@ -55,12 +57,27 @@ mod tests {
     #[test]
     fn useless_streams_are_left_for_the_next_with_growing_pauses_up_to_half_a_second() {
         let timing = Timing { slot_ms: 200, delay_ms: 50, heartbeat_slots: 10 };
-        let mut following = Following::new(ValidatorId(5), timing);
+        let mut following = Following::new(ShardId(2), Member(3), timing);
         assert_eq!((following.index(), following.silence_ms()), (5, 6_000));
         let pauses: Vec<u64> = (0..6).map(|_| following.left(false)).collect();
         assert_eq!(pauses, [100, 200, 400, 500, 500, 500]);
         assert_eq!((following.left(true), following.index()), (50, 12));
         let short = Timing { slot_ms: 100, ..timing };
-        assert_eq!(Following::new(ValidatorId(0), Timing { heartbeat_slots: 1, ..short }).silence_ms(), 2_000);
+        assert_eq!(Following::new(ShardId(0), Member(0), Timing { heartbeat_slots: 1, ..short }).silence_ms(), 2_000);
+    }
+
+    #[test]
+    fn no_two_members_of_a_committee_begin_with_one_beacon_node_while_another_has_none() {
+        let timing = Timing { slot_ms: 200, delay_ms: 50, heartbeat_slots: 10 };
+        for (beacon, members) in [(4usize, 4u16), (4, 7), (7, 4), (7, 7), (4, 16)] {
+            for shard in (0..9).map(ShardId) {
+                let mut followers = vec![0; beacon];
+                for member in (0..members).map(Member) {
+                    followers[Following::new(shard, member, timing).index() % beacon] += 1;
+                }
+                let (least, most) = (followers.iter().min(), followers.iter().max());
+                assert!(most <= least.map(|least| least + 1).as_ref(), "{shard} of {members} by {beacon}: {followers:?}");
+            }
+        }
     }
 }

@@ -1,7 +1,15 @@
 //! What must always hold, looked at after every event. Each check has a mutant that it catches (see the tests).
 
 mod agreement;
+mod equivocation;
+mod growth;
+mod progress;
+mod receipts;
+mod roots;
+mod sequence;
 mod soundness;
+mod supply;
+mod undone;
 
 use crate::{
     clock::Moment,
@@ -156,6 +164,16 @@ pub trait Check {
         let _ = view;
         Ok(())
     }
+
+    /// Whether safety is lost as the scenario allows it: then nothing else is promised but that nobody panics.
+    fn is_broken(&self) -> bool {
+        false
+    }
+
+    /// Whether this holds even then.
+    fn outlives_agreement(&self) -> bool {
+        false
+    }
 }
 
 /// A statement that does not hold.
@@ -176,13 +194,32 @@ impl fmt::Display for Violation {
 }
 
 /// All checks of a world.
-pub struct Checks(Vec<Box<dyn Check>>);
+pub struct Checks {
+    all: Vec<Box<dyn Check>>,
+    broken: bool,
+}
 
 impl Checks {
-    /// All checks.
+    /// All checks: the first that fails names what is wrong, so that causes come before what follows from them.
     pub fn new(scenario: &Scenario, setup: &Setup, nodes: &[Node]) -> Checks {
         let _ = (scenario, setup, nodes);
-        Checks(vec![Box::new(soundness::Soundness), Box::new(agreement::Agreement::default())])
+        let all: Vec<Box<dyn Check>> = vec![
+            Box::new(soundness::Soundness),
+            Box::new(equivocation::Equivocation::default()),
+            Box::new(agreement::Agreement::default()),
+            Box::new(roots::Roots::default()),
+            Box::new(undone::Undone::default()),
+            Box::new(receipts::Receipts::default()),
+            Box::new(supply::Supply::default()),
+            Box::new(growth::Growth::default()),
+            Box::new(progress::Progress::default()),
+        ];
+        Checks { all, broken: false }
+    }
+
+    /// The names of all, in order.
+    pub fn names(&self) -> Vec<&'static str> {
+        self.all.iter().map(|check| check.name()).collect()
     }
 
     /// Has every check look at what happened.
@@ -190,10 +227,7 @@ impl Checks {
     /// # Errors
     /// The first that does not hold.
     pub fn after(&mut self, view: &View<'_>, happening: &Happening<'_>) -> Result<(), Violation> {
-        self.0.iter_mut().try_for_each(|check| {
-            let name = check.name();
-            check.after(view, happening).map_err(|what| Violation { check: name, at: view.now, what })
-        })
+        self.each(view, |check| check.after(view, happening))
     }
 
     /// Has every check look once more.
@@ -201,9 +235,22 @@ impl Checks {
     /// # Errors
     /// The first that does not hold.
     pub fn at_end(&mut self, view: &View<'_>) -> Result<(), Violation> {
-        self.0.iter_mut().try_for_each(|check| {
-            let name = check.name();
-            check.at_end(view).map_err(|what| Violation { check: name, at: view.now, what })
-        })
+        self.each(view, |check| check.at_end(view))
+    }
+
+    fn each(
+        &mut self,
+        view: &View<'_>,
+        mut look: impl FnMut(&mut dyn Check) -> Result<(), String>,
+    ) -> Result<(), Violation> {
+        for check in &mut self.all {
+            if self.broken && !check.outlives_agreement() {
+                continue;
+            }
+            let looked = look(&mut **check);
+            looked.map_err(|what| Violation { check: check.name(), at: view.now, what })?;
+            self.broken |= check.is_broken();
+        }
+        Ok(())
     }
 }

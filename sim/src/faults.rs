@@ -5,9 +5,10 @@ use crate::{
     node::{Node, NodeId},
     random::Random,
     scenario::{Fault, PartitionShape, Scenario},
+    twist,
 };
 use kakera_chain::units::ChainId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One thing that befalls the world.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +48,7 @@ pub enum Action {
 }
 
 struct Planner<'a> {
+    seed: u64,
     random: Random,
     nodes: &'a [Node],
     from: u64,
@@ -65,6 +67,7 @@ pub fn plan(scenario: &Scenario, nodes: &[Node], seed: u64) -> Vec<(Moment, Acti
         honest.entry(node.chain).or_default().push(id);
     }
     let mut planner = Planner {
+        seed,
         random: Random::stream(seed, "faults"),
         nodes,
         from: scenario.phases.calm_ms,
@@ -126,9 +129,12 @@ impl Planner<'_> {
 
     /// Members that a committee can lose: less than a third of it, Byzantine ones counted.
     fn tolerated(&self, chain: ChainId) -> usize {
-        let members = self.nodes.iter().filter(|node| node.chain == chain && node.audience.is_none());
-        let all = members.clone().count();
-        let byzantine = members.filter(|node| !node.is_honest()).count();
+        // Several instances of one member are one.
+        let members = |byzantine: bool| {
+            let of = |node: &&Node| node.chain == chain && (!byzantine || !node.is_honest());
+            self.nodes.iter().filter(of).map(|node| node.member).collect::<BTreeSet<_>>().len()
+        };
+        let (all, byzantine) = (members(false), members(true));
         ((all.max(1) - 1) / 3).saturating_sub(byzantine)
     }
 
@@ -215,7 +221,12 @@ impl Planner<'_> {
                 for (id, node) in self.nodes.iter().enumerate() {
                     chains.entry(node.chain).or_default().push(id);
                 }
-                for (_, mut members) in chains {
+                for (chain, mut members) in chains {
+                    // Equivocators choose who is cut off from whom.
+                    if let Some(side) = twist::one_side(self.nodes, chain, self.seed) {
+                        side.into_iter().for_each(|node| apart[node] = true);
+                        continue;
+                    }
                     self.random.shuffle(&mut members);
                     members.iter().take(members.len() / 2).for_each(|node| apart[*node] = true);
                 }

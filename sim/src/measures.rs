@@ -5,6 +5,7 @@ use crate::{
     node::Node,
     rules::Certified,
     setup::Setup,
+    twist::evidence,
     workload::{Fate, Workload},
 };
 use kakera_beacon::BeaconState;
@@ -46,8 +47,18 @@ pub struct Measures {
     pub replaced_disks: u64,
     /// Replicas that halted.
     pub halted: u64,
-    /// Things refused by anybody.
+    /// Things that peers, followers and beacon nodes refused, all together.
     pub refused: u64,
+    /// The same by kind: who gave it (a peer, a feed, a crosslink) and why it was refused.
+    pub refusals: BTreeMap<String, u64>,
+    /// What Byzantine members did, by kind.
+    pub twists: BTreeMap<String, u64>,
+    /// By chain the weight of the members that honest nodes together can show to have equivocated.
+    pub evidence_weight: BTreeMap<String, u64>,
+    /// By chain the weight of the members that every running honest node holds evidence against.
+    pub convicted_weight: BTreeMap<String, u64>,
+    /// By chain when a block was last certified anywhere, in microseconds.
+    pub last_certified_us: BTreeMap<String, u64>,
     /// Messages sent, by all shard nodes.
     pub shard_messages: u64,
     /// Their bytes.
@@ -117,8 +128,48 @@ impl Measures {
         self.entered.get(id).map(|entered| now.since(*entered))
     }
 
+    /// A Byzantine member did something.
+    pub fn acted(&mut self, what: &str) {
+        match self.twists.get_mut(what) {
+            Some(count) => *count += 1,
+            None => drop(self.twists.insert(what.to_owned(), 1)),
+        }
+    }
+
+    /// Something was refused: its kind is the first words of what the reason prints as.
+    pub fn refused_as(&mut self, source: &str, reason: &impl std::fmt::Debug) {
+        self.refused += 1;
+        let words = format!("{reason:?}");
+        let mut kinds = words.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).take(2);
+        let mut kind = format!("{source} {}", kinds.next().unwrap_or_default());
+        // A reason within a reason is named as well; a field is not.
+        if let Some(inner) = kinds.next().filter(|word| word.starts_with(char::is_uppercase)) {
+            kind = format!("{kind} {inner}");
+        }
+        *self.refusals.entry(kind).or_default() += 1;
+    }
+
+    /// Who can be shown to be guilty, at the end of a world.
+    pub fn guilt(&mut self, nodes: &[Node], setup: &Setup) {
+        if nodes.iter().all(Node::is_honest) {
+            return;
+        }
+        for (chain, proven) in evidence::proven(setup, nodes) {
+            let weight = evidence::weight(setup, chain, &proven);
+            self.evidence_weight.insert(chain.to_string(), weight);
+            let honest = nodes.iter().filter(|node| node.chain == chain && node.is_honest());
+            let convicted = honest.filter_map(|node| evidence::convicted(setup, node)).min();
+            self.convicted_weight.insert(chain.to_string(), convicted.unwrap_or_default());
+        }
+    }
+
+    fn certified_at(&mut self, now: Moment, chain: ChainId) {
+        self.last_certified_us.insert(chain.to_string(), now.0);
+    }
+
     /// A shard's block became certified at an honest node.
     pub fn certified_shard(&mut self, now: Moment, certified: &Certified<ShardState>) {
+        self.certified_at(now, certified.block.header.chain);
         if let Some(age) = self.age(now, &certified.id) {
             self.shard_finality.add(age);
         }
@@ -126,6 +177,7 @@ impl Measures {
 
     /// A beacon block became certified at an honest node.
     pub fn certified_beacon(&mut self, now: Moment, certified: &Certified<BeaconState>) {
+        self.certified_at(now, ChainId::Beacon);
         if let Some(age) = self.age(now, &certified.id) {
             self.beacon_finality.add(age);
         }

@@ -1,14 +1,34 @@
 //! Rules broken on purpose: every check must catch one.
 
-use kakera_beacon::BeaconState;
-use kakera_chain::application::{Context, Executed};
-use kakera_shard::ShardState;
+use kakera_beacon::{BeaconState, ShardRecord};
+use kakera_chain::{
+    application::{Context, Executed},
+    peer::PeerMessage,
+    receipt::ReceiptAction,
+    units::{ChainId, ShardId},
+};
+use kakera_shard::{ConsumedOutcome, Meta, ShardState};
+use std::sync::Arc;
 
 /// A broken rule of an application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mutant {
     /// A block makes a token for one account, on all nodes alike.
     Mints,
+    /// What should be burned stays in the account that paid it: every sum that the state keeps adds up.
+    KeepsFees,
+    /// The first receipt due in a block is passed over: its cursor moves on, and what it carried is burned.
+    SkipsReceipts,
+    /// The first receipt due in a block is credited twice.
+    CreditsTwice,
+    /// A receipt in time is treated as if it were late: it is credited at the destination, and sent back as well.
+    KeepsAndReturns,
+    /// One node credits a token more, and still says that the state has the root that it should have.
+    ClaimsTheRoot,
+    /// The third block panics whoever executes it.
+    Panics,
+    /// Every eighth beacon block records one header less of a shard than was recorded.
+    TakesBackRecords,
 }
 
 /// A broken rule of the shell.
@@ -16,22 +36,123 @@ pub enum Mutant {
 pub enum Flaw {
     /// Nothing is ever synced, and the second place is never written.
     NeverSyncs,
+    /// Nobody asks for what it lacks.
+    NeverAsks,
 }
 
 impl Mutant {
     /// Breaks a shard's block.
-    pub fn shard(self, _context: &Context, executed: &mut Executed<ShardState>) {
+    pub fn shard(self, context: &Context, executed: &mut Executed<ShardState>) {
         match self {
             Mutant::Mints => {
                 let Some(address) = executed.state.outcome.touched.first().copied() else { return };
-                let mut account = executed.state.account(&address);
-                account.balance += 1;
-                executed.state.accounts.set(address, account);
-                executed.state_root = executed.state.root();
+                add(executed, &address, 1);
+                settle(executed);
             }
+            Mutant::KeepsFees => {
+                let meta = &executed.state.meta;
+                let Some(address) = executed.state.outcome.touched.first().copied() else { return };
+                if executed.state.outcome.transactions.is_empty() || meta.burned == 0 {
+                    return;
+                }
+                add(executed, &address, 1);
+                let meta = Meta::clone(&executed.state.meta);
+                let (balances, burned) = (meta.balances + 1, meta.burned - 1);
+                executed.state.meta = Arc::new(Meta { balances, burned, ..meta });
+                settle(executed);
+            }
+            Mutant::SkipsReceipts => {
+                let Some((to, amount)) = first_credited(executed) else { return };
+                change_outcome(executed, |consumed| {
+                    consumed.remove(0);
+                });
+                let mut account = executed.state.account(&to);
+                account.balance -= amount;
+                executed.state.accounts.set(to, account);
+                let meta = Meta::clone(&executed.state.meta);
+                let (balances, burned) = (meta.balances - amount, meta.burned + amount);
+                executed.state.meta = Arc::new(Meta { balances, burned, ..meta });
+                settle(executed);
+            }
+            Mutant::CreditsTwice => {
+                let Some((to, amount)) = first_credited(executed) else { return };
+                change_outcome(executed, |consumed| consumed.insert(0, consumed[0]));
+                add(executed, &to, amount);
+                settle(executed);
+            }
+            Mutant::KeepsAndReturns => {
+                if first_credited(executed).is_none() {
+                    return;
+                }
+                let reason = kakera_chain::receipt::ReturnReason::Expired;
+                change_outcome(executed, |consumed| consumed[0].1 = ConsumedOutcome::Returned { reason, seq: 0 });
+            }
+            Mutant::ClaimsTheRoot => {
+                let Some(address) = executed.state.outcome.touched.first().copied() else { return };
+                add(executed, &address, 1);
+            }
+            Mutant::Panics => assert!(context.height.0 != 3, "the third block is unheard of"),
+            Mutant::TakesBackRecords => {}
         }
     }
 
     /// Breaks a beacon block.
-    pub fn beacon(self, _context: &Context, _executed: &mut Executed<BeaconState>) {}
+    pub fn beacon(self, context: &Context, executed: &mut Executed<BeaconState>) {
+        if self != Mutant::TakesBackRecords || !context.height.0.is_multiple_of(8) {
+            return;
+        }
+        let record = ShardRecord::clone(&executed.state.shards[0]);
+        let mut last = record.last;
+        last.header.height.0 = last.header.height.0.saturating_sub(1);
+        executed.state.shards[0] = Arc::new(ShardRecord { last, ..record });
+        executed.state_root = executed.state.root();
+    }
 }
+
+fn add(executed: &mut Executed<ShardState>, to: &kakera_chain::address::Address, amount: u64) {
+    let mut account = executed.state.account(to);
+    account.balance += amount;
+    executed.state.accounts.set(*to, account);
+}
+
+/// The header says what the state is now.
+fn settle(executed: &mut Executed<ShardState>) {
+    executed.state_root = executed.state.root();
+    let meta = &executed.state.meta;
+    (executed.figures.balances, executed.figures.burned) = (meta.balances, meta.burned);
+}
+
+/// Whom the first receipt of a block was credited to, and how much.
+fn first_credited(executed: &Executed<ShardState>) -> Option<(kakera_chain::address::Address, u64)> {
+    let (receipt, outcome) = executed.state.outcome.consumed.first()?;
+    match (receipt.action, outcome) {
+        (ReceiptAction::Transfer { to, amount, .. }, ConsumedOutcome::Credited) => {
+            (executed.state.account(&to).balance >= amount).then_some((to, amount))
+        }
+        _ => None,
+    }
+}
+
+fn change_outcome(
+    executed: &mut Executed<ShardState>,
+    change: impl FnOnce(&mut Vec<(kakera_chain::receipt::Receipt, ConsumedOutcome)>),
+) {
+    let mut outcome = kakera_shard::BlockOutcome::clone(&executed.state.outcome);
+    change(&mut outcome.consumed);
+    executed.state.outcome = Arc::new(outcome);
+}
+
+/// Whether a peer asks for something.
+pub fn asks(message: &PeerMessage) -> bool {
+    matches!(
+        message,
+        PeerMessage::Since(_)
+            | PeerMessage::ById(_)
+            | PeerMessage::WantCites(_)
+            | PeerMessage::WantCertificate(_)
+            | PeerMessage::WantEvidence(_)
+    )
+}
+
+/// The first shard.
+pub const FIRST: ChainId = ChainId::Shard(ShardId(0));

@@ -258,10 +258,13 @@ impl Machine {
         rules: impl FnOnce(&Setup, &Node, Option<&dyn Store>) -> Result<Rules, InvalidStore>,
     ) -> Result<Machine, InvalidStore> {
         let local = node.clock.read(now);
+        let seats = setup.seats(node.chain).clone();
+        #[cfg(test)]
+        let seats = setup.favours.map_or(seats, |favours| favours(setup, node));
         let config = ReplicaConfig {
             network: setup.network.clone(),
             chain: node.chain,
-            seats: setup.seats(node.chain).clone(),
+            seats,
             me: Some((node.member, setup.keys[node.validator].clone())),
             genesis: setup.genesis[&node.chain].clone(),
             leaders: setup.leaders[&node.chain].clone(),
@@ -274,7 +277,8 @@ impl Machine {
                 Machine::Beacon(Box::new(Replica::open(config, *rules, store)?), BeaconShell::default())
             }
             Rules::Shard(rules) => {
-                let shell = ShardShell::new(setup, node.validator, now);
+                let ChainId::Shard(shard) = node.chain else { unreachable!("a shard's rules run on a shard") };
+                let shell = ShardShell::new(setup, shard, node.member, now);
                 Machine::Shard(Box::new(Replica::open(config, *rules, store)?), shell)
             }
         })
@@ -344,8 +348,8 @@ pub enum Rules {
 /// What the disk says.
 pub fn rules_of(setup: &Setup, node: &Node, store: Option<&dyn Store>) -> Result<Rules, InvalidStore> {
     Ok(match node.chain {
-        ChainId::Beacon => Rules::Beacon(Box::new(BeaconRules::new(setup.beacon(), node.bend))),
-        ChainId::Shard(shard) => Rules::Shard(Box::new(ShardRules::new(setup.shard(shard, store)?, node.bend))),
+        ChainId::Beacon => Rules::Beacon(Box::new(BeaconRules::new(setup.beacon(), node.bend.clone()))),
+        ChainId::Shard(shard) => Rules::Shard(Box::new(ShardRules::new(setup.shard(shard, store)?, node.bend.clone()))),
     })
 }
 

@@ -39,6 +39,9 @@ pub struct Setup {
     pub genesis: BTreeMap<ChainId, Header>,
     /// Each chain's leaders.
     pub leaders: BTreeMap<ChainId, Vec<Member>>,
+    /// Another committee than the chain's, as a node sees it by a broken rule.
+    #[cfg(test)]
+    pub(crate) favours: Option<fn(&Setup, &crate::node::Node) -> Seats>,
 }
 
 /// A key drawn from a seed.
@@ -68,8 +71,17 @@ impl Setup {
         let signatures = Signatures::remembered(memory.clone());
         committees.beacon.signatures = signatures.clone();
         committees.shards.iter_mut().for_each(|seats| seats.signatures = signatures.clone());
-        let mut setup =
-            Setup { network, committees, memory, keys, accounts, genesis: BTreeMap::new(), leaders: BTreeMap::new() };
+        let mut setup = Setup {
+            network,
+            committees,
+            memory,
+            keys,
+            accounts,
+            genesis: BTreeMap::new(),
+            leaders: BTreeMap::new(),
+            #[cfg(test)]
+            favours: None,
+        };
         setup.first_blocks();
         setup
     }
@@ -97,6 +109,19 @@ impl Setup {
         shard: ShardId,
         store: Option<&dyn kakera_chain::store::Store>,
     ) -> Result<Shard, kakera_chain::store::StoreFailure> {
+        self.shard_with(shard, store, PoolLimits::default())
+    }
+
+    /// The same with a pool of these limits.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub fn shard_with(
+        &self,
+        shard: ShardId,
+        store: Option<&dyn kakera_chain::store::Store>,
+        pool: PoolLimits,
+    ) -> Result<Shard, kakera_chain::store::StoreFailure> {
         let beacon_genesis = self.genesis.get(&ChainId::Beacon).map(|header| header.id(self.network.id));
         let config = ShardConfig {
             network: self.network.clone(),
@@ -104,7 +129,7 @@ impl Setup {
             beacon_seats: self.committees.beacon.clone(),
             // A shard's own genesis does not depend on the beacon's, which depends on it.
             beacon_genesis: beacon_genesis.unwrap_or(BlockId([0; 32])),
-            pool: PoolLimits::default(),
+            pool,
         };
         Shard::new(config, store)
     }

@@ -8,9 +8,10 @@ use crate::{
     setup::Setup,
 };
 use kakera_chain::{
+    Member,
     crosslink::Crosslink,
     replica::Replica,
-    units::{Height, Timestamp, ValidatorId},
+    units::{Height, ShardId, Timestamp},
 };
 use kakera_shard::{Following, Submitter};
 use std::{collections::BTreeMap, sync::Arc};
@@ -74,11 +75,10 @@ struct Attempt {
 
 impl ShardShell {
     /// The shell of a process that starts now.
-    pub fn new(setup: &Setup, validator: usize, now: Moment) -> ShardShell {
+    pub fn new(setup: &Setup, shard: ShardId, me: Member, now: Moment) -> ShardShell {
         let genesis = &setup.network.genesis;
-        let me = ValidatorId(u32::try_from(validator).expect("at most 65,535 validators"));
         ShardShell {
-            following: Following::new(me, genesis.beacon),
+            following: Following::new(shard, me, genesis.beacon),
             submitter: Submitter::new(genesis.shard, genesis.beacon),
             stream: 0,
             useful: false,
@@ -86,7 +86,7 @@ impl ShardShell {
             leave_at: now,
             attempt: None,
             attempts: 0,
-            beacon: validator,
+            beacon: usize::from(shard.0) + me.index(),
         }
     }
 

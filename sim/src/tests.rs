@@ -1,6 +1,8 @@
 //! Whole worlds.
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+mod mutants;
+
 use crate::{scenario::Scenario, world::World};
 
 #[test]

@@ -70,6 +70,11 @@ impl Workload {
         }
     }
 
+    /// The order whose transaction has this id; of those that must be refused none.
+    pub fn order_of(&self, id: &Hash) -> Option<&Order> {
+        self.by_id.get(id).and_then(|number| self.orders.get(*number))
+    }
+
     /// When clients look again.
     pub fn next_at(&self, now: Moment) -> Moment {
         now.plus(TICK_US)

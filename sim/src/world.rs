@@ -4,6 +4,7 @@ mod acting;
 mod events;
 mod living;
 mod shelling;
+mod twisting;
 
 use crate::{
     checks::{Checks, Violation},
@@ -148,6 +149,7 @@ impl World {
         for node in 0..self.nodes.len() {
             self.start(node);
         }
+        self.begin_twists();
         while self.violation.is_none()
             && let Some((at, event)) = self.queue.pop()
         {
@@ -167,6 +169,7 @@ impl World {
         }
         let (digest, trace) = self.trace.finish();
         self.measures.finish(&self.nodes, &self.workload, &self.setup);
+        self.measures.guilt(&self.nodes, &self.setup);
         Outcome { violation: self.violation, digest, trace, events: self.events, measures: self.measures }
     }
 

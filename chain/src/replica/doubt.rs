@@ -31,6 +31,16 @@ pub(super) struct Doubts {
     next_review: Timestamp,
 }
 
+impl Doubts {
+    /// What is held: reviewed once a network delay, so that a few of those that were parked then may be gone now.
+    pub(super) fn weigh(&self, members: u64, hold: &mut impl FnMut(&'static str, usize, u64)) {
+        let limits = kakera_cbc::Limits::default();
+        let most = (limits.pending_total as u64).min(members * limits.pending_per_sender as u64);
+        hold("messages in doubt", self.waiting.len(), most);
+        hold("turns of doubt", self.turns.len(), members);
+    }
+}
+
 impl<A: Application> Replica<A> {
     /// Messages whose full justification is worth asking for.
     pub(super) fn doubted(&mut self) -> Vec<MessageId> {

@@ -99,6 +99,14 @@ impl Fetches {
         }
     }
 
+    /// What is held: one want for each thing that is missed, for each message that is doubted, and what peers told of.
+    pub(super) fn weigh(&self, members: u64, parked: u64, hold: &mut impl FnMut(&'static str, usize, u64)) {
+        hold("requests under way", self.wants.len(), parked + members + members * TOLD as u64);
+        hold("peers aimed at", self.aimed.len(), members);
+        hold("peers answered", self.answers.len(), members);
+        hold("peers led", self.led.len(), members);
+    }
+
     pub(super) fn next_wakeup(&self) -> Timestamp {
         self.wants.values().map(|fetch| fetch.at).min().unwrap_or(Timestamp(u64::MAX))
     }

@@ -32,6 +32,14 @@ impl Shares {
         Shares { own, ..Shares::default() }
     }
 
+    /// What is held: others' signatures within the window, the own one of every block held, and certificates in wait.
+    pub(super) fn weigh(&self, members: u64, blocks: u64, hold: &mut impl FnMut(&'static str, usize, u64)) {
+        let shares = self.held.values().map(BTreeMap::len).sum();
+        hold("finality signatures", shares, WINDOW * members + blocks);
+        hold("heights with finality signatures", self.held.len(), WINDOW + blocks);
+        hold("certificates in wait", self.stash.len(), STASH as u64);
+    }
+
     /// Signatures of one member above a height.
     pub(super) fn of(&self, member: Member, above: Height) -> impl Iterator<Item = &FinalitySignature> {
         let range = (Bound::Excluded(above), Bound::Unbounded);

@@ -46,6 +46,20 @@ impl<S> Ledger<S> {
         self.held.get(&id).unwrap_or_else(|| self.certified())
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    /// The slot of the oldest block held.
+    pub(super) fn oldest_slot(&self) -> kakera_cbc::Slot {
+        self.held.values().map(|held| held.block.header.slot).min().unwrap_or_default()
+    }
+
+    /// The lowest height held.
+    pub(super) fn lowest(&self) -> Height {
+        self.held.values().map(|held| held.height()).min().unwrap_or_default()
+    }
+
     pub(super) fn insert(&mut self, held: Held<S>) -> Arc<Held<S>> {
         let held = Arc::new(held);
         self.held.insert(held.id, held.clone());

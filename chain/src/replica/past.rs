@@ -96,6 +96,12 @@ impl Past {
         }
     }
 
+    /// What is held besides the engine; a rebuild under way holds another one.
+    pub(super) fn weigh(&self, members: u64, hold: &mut impl FnMut(&'static str, usize, u64)) {
+        hold("members that rest", self.rests.len(), members);
+        hold("stretches with a lower line", self.phases.len(), super::replay::PHASES as u64);
+    }
+
     /// When a rebuild that is under way goes on.
     pub(super) fn next_wakeup(&self) -> Timestamp {
         self.work.as_ref().map_or(Timestamp(u64::MAX), |work| work.next_step)

@@ -18,7 +18,10 @@ use kakera_cbc::{BlockId, Checked, Event, Invalid, Member, MessageId, Missing, O
 use std::sync::Arc;
 
 /// Bytes of blocks that wait with messages of one sender at most.
-const WAITING_BYTES: usize = 4 * Block::MAX_BYTES;
+pub(super) const WAITING_BYTES: usize = 4 * Block::MAX_BYTES;
+
+/// Heights below the certified block whose blocks stay in memory.
+pub(super) const BLOCKS_KEPT: u64 = 64;
 
 /// What a message proposes, as far as it can be judged now.
 enum Content<S> {
@@ -366,7 +369,6 @@ impl<A: Application> Replica<A> {
 
     /// Forgets what finality has made useless. Blocks and states go block by block, messages in large steps.
     pub(super) fn prune(&mut self) {
-        const BLOCKS_KEPT: u64 = 64;
         let certified = &self.ledger.certified().block.header;
         let (height, slot) = (certified.height.0, certified.slot.0);
         self.ledger.forget_below(crate::units::Height(height.saturating_sub(BLOCKS_KEPT)));

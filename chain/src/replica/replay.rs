@@ -14,7 +14,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use kakera_cbc::{BlockId, Blocks, Engine, Missing, Slot, Verdict};
 
 /// Phases remembered one by one; past so many the two oldest count as one.
-const PHASES: usize = 64;
+pub(super) const PHASES: usize = 64;
 
 /// A stretch of the stored messages that was taken while the pruning line stood lower than usual.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]

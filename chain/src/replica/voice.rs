@@ -88,6 +88,12 @@ impl Voice {
         }
     }
 
+    /// What is held of peers.
+    pub(super) fn weigh(&self, members: u64, hold: &mut impl FnMut(&'static str, usize, u64)) {
+        hold("answers to this start", self.answers.len(), members);
+        hold("starts that were offered what waits", self.offered.len(), members);
+    }
+
     #[cfg(test)]
     pub(super) fn question(&self) -> u64 {
         self.question

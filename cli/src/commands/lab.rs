@@ -7,7 +7,7 @@ mod draw;
 mod explain;
 mod live;
 mod random;
-mod svg;
+pub(crate) mod svg;
 mod terminal;
 
 use crate::{args::LabCommand, failure::Result, locate::Place, output::Output};

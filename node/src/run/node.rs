@@ -80,14 +80,14 @@ pub(super) async fn run_shard(opened: Opened, shard: ShardId, stop: Signals) -> 
     let (core, forwarder) = (running.core.clone(), Arc::clone(&running.api.forwarder));
     let tracker = Tracker::new(shard, core.clone(), Arc::clone(&running.opened.store), Arc::clone(&forwarder));
     let timing = running.opened.network.genesis.clone();
-    let me = running.opened.identity.validator;
+    let me = running.opened.member;
     let (shard_timing, beacon_timing) = (timing.shard, timing.beacon);
     {
         let tracker = tracker.clone();
         lasting(&mut running.tasks, "tracker", move || tracker.clone().run());
         let (core, forwarder) = (core.clone(), Arc::clone(&forwarder));
         lasting(&mut running.tasks, "follow", move || {
-            follow::follow(core.clone(), Arc::clone(&forwarder), me, beacon_timing)
+            follow::follow(core.clone(), Arc::clone(&forwarder), shard, me, beacon_timing)
         });
     }
     {

@@ -2,7 +2,7 @@
 
 use super::{Check, Happening, View};
 
-/// Statement 6, without growth: see [`super::Checks`].
+/// Statement 6; what a node holds is weighed by [`super::growth::Growth`].
 pub(super) struct Soundness;
 
 impl Check for Soundness {
@@ -14,7 +14,10 @@ impl Check for Soundness {
         match happening {
             Happening::Panicked { node, words } => Err(format!("{} panicked: {words}", view.name(*node))),
             Happening::Unopened { node, reason } => Err(format!("{} does not open: {reason}", view.name(*node))),
-            Happening::Halted { node, breach } if view.nodes[*node].is_honest() => {
+            // Where agreement may break, the check of agreement judges who stops and why.
+            Happening::Halted { node, breach }
+                if view.nodes[*node].is_honest() && !view.scenario.expect.may_break_with_evidence =>
+            {
                 Err(format!("{} halted: {breach}", view.name(*node)))
             }
             Happening::Refused { node, from, reason } if view.nodes[*node].is_honest() => {
@@ -27,5 +30,9 @@ impl Check for Soundness {
             }
             _ => Ok(()),
         }
+    }
+
+    fn outlives_agreement(&self) -> bool {
+        true
     }
 }

@@ -142,7 +142,7 @@ impl World {
             Effect::ReferencesGrew => self.has_news(id),
             Effect::Reply(reply) => *answer = Some(reply),
             Effect::Refused { from, reason } => {
-                self.measures.refused += 1;
+                self.measures.refused_as("peer", &reason);
                 self.observe(&Happening::Refused { node: id, from, reason: &reason });
             }
             Effect::Halt(breach) => {
@@ -181,7 +181,7 @@ impl World {
     }
 
     /// To every other member of the committee, in the order of its members.
-    pub(super) fn broadcast(&mut self, from: NodeId, message: PeerMessage) {
+    pub(crate) fn broadcast(&mut self, from: NodeId, message: PeerMessage) {
         if self.nodes[from].is_honest() {
             self.observe(&Happening::Said { node: from, message: &message });
         }
@@ -200,7 +200,11 @@ impl World {
     }
 
     /// To one member.
-    pub(super) fn send(&mut self, from: NodeId, to: Member, message: PeerMessage) {
+    pub(crate) fn send(&mut self, from: NodeId, to: Member, message: PeerMessage) {
+        #[cfg(test)]
+        if self.flaw == Some(crate::mutants::Flaw::NeverAsks) && crate::mutants::asks(&message) {
+            return;
+        }
         if self.nodes[from].is_honest() {
             self.observe(&Happening::Said { node: from, message: &message });
         }

@@ -95,7 +95,7 @@ impl World {
         self.charge_reading(to, &delivery);
         match delivery {
             Delivery::Peer { from, message } => {
-                if !self.twist_hears(to, from, &message) {
+                if let Some(message) = self.twist_hears(to, message) {
                     self.step(to, Input::Peer(from, Arc::unwrap_or_clone(message)));
                     self.tick_shell(to);
                 }

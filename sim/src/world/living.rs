@@ -14,8 +14,8 @@ use std::{
 
 impl World {
     /// Starts a node's process, if none runs.
-    pub(super) fn start(&mut self, id: NodeId) {
-        if self.nodes[id].process.is_some() {
+    pub(crate) fn start(&mut self, id: NodeId) {
+        if self.nodes[id].process.is_some() || self.twist_sleeps(id) {
             return;
         }
         let opened = self.open(id);

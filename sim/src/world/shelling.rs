@@ -32,7 +32,7 @@ impl World {
             Some(Machine::Beacon(replica, shell)) => {
                 let fed = shell.feed(replica);
                 for (to, delivery) in fed {
-                    self.dispatch_shell(id, to, delivery);
+                    self.send_shell(id, to, delivery);
                 }
                 return;
             }
@@ -41,7 +41,7 @@ impl World {
         for (index, delivery) in due {
             let beacons = self.instances_of_beacon();
             let to = beacons[index % beacons.len()];
-            self.dispatch_shell(id, to, delivery);
+            self.send_shell(id, to, delivery);
         }
     }
 
@@ -50,7 +50,7 @@ impl World {
         self.instances[&ChainId::Beacon].iter().filter_map(|instances| instances.first().copied()).collect()
     }
 
-    fn dispatch_shell(&mut self, from: NodeId, to: NodeId, delivery: Delivery) {
+    pub(crate) fn dispatch_shell(&mut self, from: NodeId, to: NodeId, delivery: Delivery) {
         let bytes = delivery.bytes();
         self.dispatch(from, to, bytes, delivery);
     }
@@ -79,6 +79,7 @@ impl World {
             }
             (Some(Answer::Shard(Reply::BeaconRefused(reason))), Some(Machine::Shard(_, shell))) => {
                 shell.leave(now);
+                self.measures.refused_as("feed", &reason);
                 self.observe(&Happening::FeedRefused { node: id, reason: &reason });
             }
             _ => {}
@@ -89,9 +90,10 @@ impl World {
     pub(super) fn take_crosslink(&mut self, id: NodeId, from: NodeId, attempt: u64, crosslink: &Crosslink) {
         let Some(Answer::Beacon(answer)) = self.step(id, Input::Crosslink(crosslink.clone())) else { return };
         if let kakera_beacon::Reply::Refused(reason) = &answer {
+            self.measures.refused_as("crosslink", reason);
             self.observe(&Happening::CrosslinkRefused { node: id, from, crosslink, reason });
         }
-        self.dispatch_shell(id, from, Delivery::CrosslinkTaken { attempt });
+        self.send_shell(id, from, Delivery::CrosslinkTaken { attempt });
         self.tick_shell(id);
     }
 

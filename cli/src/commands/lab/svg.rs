@@ -75,13 +75,13 @@ impl Sizes {
 }
 
 /// A number with one digit after the point, so that pictures are the same everywhere.
-fn px(number: f64) -> String {
+pub(crate) fn px(number: f64) -> String {
     let text = format!("{number:.1}");
     text.strip_suffix(".0").map_or(text.clone(), ToOwned::to_owned)
 }
 
 /// Text as it may stand in a document.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for letter in printable(text).chars() {
         match letter {

@@ -1,0 +1,135 @@
+//! After the network heals, every chain that can goes on within the stated time; and at the end what clients ordered
+//! has come to its end. A world in which nothing happened does not pass.
+
+use super::{Check, Happening, View, sequence::is_followed};
+use crate::{
+    clock::{EPOCH_MS, Moment},
+    node::Node,
+    workload::Fate,
+};
+use kakera_chain::{
+    Slot,
+    block::Header,
+    replica::Phase,
+    units::{ChainId, Timestamp},
+};
+use std::collections::BTreeMap;
+
+/// Statement 8.
+#[derive(Default)]
+pub(super) struct Progress {
+    /// Chains that have not certified a block proposed after all was healed: the slot it was then, and until when.
+    healing: BTreeMap<ChainId, (Slot, Moment)>,
+    /// The earliest of these.
+    next: Option<Moment>,
+}
+
+impl Check for Progress {
+    fn name(&self) -> &'static str {
+        "progress"
+    }
+
+    fn after(&mut self, view: &View<'_>, happening: &Happening<'_>) -> Result<(), String> {
+        if self.next.is_some_and(|next| view.now > next) {
+            self.overdue(view)?;
+        }
+        match happening {
+            Happening::Healed if !view.scenario.expect.may_stall => self.healed(view),
+            Happening::Beacon { certified, .. } => self.certified(&certified.block.header),
+            Happening::Shard { certified, .. } => self.certified(&certified.block.header),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn at_end(&mut self, view: &View<'_>) -> Result<(), String> {
+        self.overdue(view)?;
+        if let Some(surprise) = view.workload.surprises.first() {
+            return Err(surprise.clone());
+        }
+        let expect = &view.scenario.expect;
+        let blocks = |chain: ChainId| view.workload.certified(chain).0;
+        if view.setup.chains().all(|chain| blocks(chain) == 0) && expect.blocks > 0 {
+            return Err("nothing happened".to_owned());
+        }
+        if expect.may_stall {
+            return Ok(());
+        }
+        for chain in view.setup.chains().filter(|chain| is_followed(view, *chain)) {
+            if blocks(chain) < expect.blocks {
+                return Err(format!("{chain} certified {} blocks, not {}", blocks(chain), expect.blocks));
+            }
+        }
+        ended(view)
+    }
+}
+
+impl Progress {
+    fn healed(&mut self, view: &View<'_>) {
+        let now = Timestamp(EPOCH_MS + view.now.0 / 1_000);
+        for chain in view.setup.chains().filter(|chain| is_followed(view, *chain)) {
+            let clock = view.setup.network.clock(chain);
+            let until = view.now.plus(view.scenario.expect.recovery_slots * clock.slot_ms * 1_000);
+            self.healing.insert(chain, (clock.slot_at(now), until));
+        }
+        self.plan();
+    }
+
+    fn plan(&mut self) {
+        self.next = self.healing.values().map(|(_, until)| *until).min();
+    }
+
+    fn certified(&mut self, header: &Header) {
+        if self.healing.get(&header.chain).is_some_and(|(slot, _)| header.slot > *slot) {
+            self.healing.remove(&header.chain);
+            self.plan();
+        }
+    }
+
+    /// Chains whose time is up: an error if enough of their members could have gone on.
+    fn overdue(&mut self, view: &View<'_>) -> Result<(), String> {
+        let overdue: Vec<ChainId> =
+            self.healing.iter().filter(|(_, (_, until))| view.now > *until).map(|(chain, _)| *chain).collect();
+        for chain in overdue {
+            self.healing.remove(&chain);
+            let seats = view.setup.seats(chain);
+            let able = view.nodes.iter().filter(|node| node.chain == chain && can_speak(node));
+            let weight: u64 = able.map(|node| seats.committee.weight(node.member)).sum();
+            if seats.is_supermajority(weight) {
+                let slots = view.scenario.expect.recovery_slots;
+                return Err(format!("{chain} certified nothing new within {slots} slots after all was healed"));
+            }
+        }
+        self.plan();
+        Ok(())
+    }
+}
+
+/// An honest member that runs and may speak in this era, or soon will.
+fn can_speak(node: &Node) -> bool {
+    let phase = match (node.beacon(), node.shard()) {
+        (Some(replica), _) => replica.phase(),
+        (_, Some(replica)) => replica.phase(),
+        _ => return false,
+    };
+    node.is_honest() && matches!(phase, Phase::Joining | Phase::Active)
+}
+
+/// What clients ordered has come to its end.
+fn ended(view: &View<'_>) -> Result<(), String> {
+    let expect = &view.scenario.expect;
+    let orders = || view.workload.orders.iter().filter(|order| order.fate == Fate::Succeeds);
+    let (made, ended) = (orders().count(), orders().filter(|order| order.has_ended()).count());
+    if view.scenario.load.per_second > 0 && made == 0 {
+        return Err("nothing was ordered".to_owned());
+    }
+    if ended * 100 < made * usize::from(expect.settled_percent) {
+        let open = orders().position(|order| !order.has_ended());
+        return Err(format!("{ended} of {made} orders have ended, the first that has not: {open:?}"));
+    }
+    let returned: u64 = orders().map(|order| u64::from(order.returned)).sum();
+    if returned < expect.returns {
+        return Err(format!("{returned} payments came back, at least {} must", expect.returns));
+    }
+    Ok(())
+}
