@@ -76,7 +76,10 @@ mod tests {
                     followers[Following::new(shard, member, timing).index() % beacon] += 1;
                 }
                 let (least, most) = (followers.iter().min(), followers.iter().max());
-                assert!(most <= least.map(|least| least + 1).as_ref(), "{shard} of {members} by {beacon}: {followers:?}");
+                assert!(
+                    most <= least.map(|least| least + 1).as_ref(),
+                    "{shard} of {members} by {beacon}: {followers:?}"
+                );
             }
         }
     }

@@ -69,8 +69,8 @@ fn leave_out(executed: &mut Executed<ShardState>) {
         let Some(balance) = account.balance.checked_sub(amount) else { break };
         let Some(cursor) = meta.inbox.get_mut(&receipt.lane.from) else { break };
         cursor.next -= 1;
-        cursor.returns -=
-            u64::from(matches!(receipt.action, kakera_chain::receipt::ReceiptAction::Return { .. })).min(cursor.returns);
+        cursor.returns -= u64::from(matches!(receipt.action, kakera_chain::receipt::ReceiptAction::Return { .. }))
+            .min(cursor.returns);
         if cursor.next == 0 {
             meta.inbox.remove(&receipt.lane.from);
         }

@@ -95,7 +95,11 @@ struct Twisted {
 impl Scene<'_> {
     fn others(&self) -> Vec<Member> {
         let members = self.setup.seats(self.chain).keys.len();
-        (0..members).filter_map(|index| u16::try_from(index).ok()).map(Member).filter(|other| *other != self.me).collect()
+        (0..members)
+            .filter_map(|index| u16::try_from(index).ok())
+            .map(Member)
+            .filter(|other| *other != self.me)
+            .collect()
     }
 }
 
@@ -103,14 +107,7 @@ impl Scene<'_> {
 fn scene<'a>(setup: &'a Setup, node: &Node, now: Moment) -> Scene<'a> {
     let genesis = &setup.network.genesis;
     let timing = if node.chain == ChainId::Beacon { &genesis.beacon } else { &genesis.shard };
-    Scene {
-        setup,
-        now,
-        chain: node.chain,
-        me: node.member,
-        key: &setup.keys[node.validator],
-        slot_ms: timing.slot_ms,
-    }
+    Scene { setup, now, chain: node.chain, me: node.member, key: &setup.keys[node.validator], slot_ms: timing.slot_ms }
 }
 
 impl Twist {

@@ -65,7 +65,9 @@ fn every_scenario_holds_with_many_seeds() {
             println!("{} with seed {}: {violation}", scenarios[ran.scenario].name, ran.seed);
         }
     });
-    println!("scenario           seeds fail  ms each   cpu ms  blocks orph.  final50 final95  deliv50 deliv95  ended/ordered  returned");
+    println!(
+        "scenario           seeds fail  ms each   cpu ms  blocks orph.  final50 final95  deliv50 deliv95  ended/ordered  returned"
+    );
     for (scenario, figures) in scenarios.iter().zip(&figures) {
         println!("{}", line(scenario, figures));
     }

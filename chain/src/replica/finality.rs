@@ -152,8 +152,9 @@ impl<A: Application> Replica<A> {
         }
         if self.ledger.block(&id).is_none() {
             self.shares.stash.insert((height, id), certificate);
+            // The lowest are needed first: who is far behind hears of many more above.
             while self.shares.stash.len() > STASH {
-                self.shares.stash.pop_first();
+                self.shares.stash.pop_last();
             }
             return;
         }

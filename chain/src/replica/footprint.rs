@@ -68,7 +68,8 @@ impl<A: Application> Replica<A> {
         let certified = self.ledger.certified().block.header.slot.0;
         let behind = certified.saturating_sub(self.engine.line().0);
         let kept = self.past.slots_kept;
-        let most = if self.past.holds(self.slot()) || self.phase() == Phase::Halted { u64::MAX } else { kept + kept / 4 };
+        let most =
+            if self.past.holds(self.slot()) || self.phase() == Phase::Halted { u64::MAX } else { kept + kept / 4 };
         hold("slots below the certified block", usize::try_from(behind).unwrap_or(usize::MAX), most);
         // One block a slot and leader; those of equivocating leaders come with their messages.
         let blocks_in_a_slot = if faulty == 0 { 1 } else { 1 + per_slot * members };

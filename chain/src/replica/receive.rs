@@ -63,8 +63,12 @@ impl<A: Application> Replica<A> {
             return Err(Refused::OtherEra);
         }
         let id = statement.id(self.era.network);
-        if self.engine.contains(&id) || self.waiting.contains_key(&id) {
+        if self.engine.contains(&id) {
             return Ok(());
+        }
+        if self.waiting.contains_key(&id) {
+            // It may wait for this very certificate, which it lacked when it came first or which found no room.
+            return carried.certificate.take().map_or(Ok(()), |certificate| self.hear_certificate(certificate));
         }
         carried.message.clone().verify(&self.seats, self.era.network).map_err(|_| Refused::Signature)?;
         // Advances are expanded only where they name members: before that they take no more than on the wire.

@@ -120,7 +120,8 @@ impl Agreement {
             }
             let certificates = node.disk.scan(Table::Certificates, &[], usize::MAX).unwrap_or_default();
             for (_, bytes) in certificates {
-                let decoded = kakera_chain::codec::decode::<kakera_chain::certificate::Certificate>(&bytes, bytes.len());
+                let decoded =
+                    kakera_chain::codec::decode::<kakera_chain::certificate::Certificate>(&bytes, bytes.len());
                 let Ok(certificate) = decoded else { continue };
                 let finality = certificate.finality;
                 for (member, _) in certificate.signatures {

@@ -70,12 +70,8 @@ fn weigh(view: &View<'_>, id: NodeId) -> Result<(), String> {
     };
     match footprint.excess() {
         None => Ok(()),
-        Some(found) => Err(format!(
-            "{} holds {} {}, at most {} are allowed",
-            node.name(),
-            found.count,
-            found.what,
-            found.bound
-        )),
+        Some(found) => {
+            Err(format!("{} holds {} {}, at most {} are allowed", node.name(), found.count, found.what, found.bound))
+        }
     }
 }

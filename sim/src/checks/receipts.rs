@@ -126,7 +126,12 @@ impl Receipts {
     }
 
     /// What a block consumed is what its cursors say, each receipt ended, and none was consumed before.
-    fn consume(&mut self, view: &View<'_>, block: &Block, executed: Option<&Executed<ShardState>>) -> Result<(), String> {
+    fn consume(
+        &mut self,
+        view: &View<'_>,
+        block: &Block,
+        executed: Option<&Executed<ShardState>>,
+    ) -> Result<(), String> {
         let header = &block.header;
         let at = format!("block {} of {}", header.height, header.chain);
         let mut due: BTreeMap<Lane, std::ops::Range<u64>> = BTreeMap::new();

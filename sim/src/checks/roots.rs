@@ -67,7 +67,9 @@ impl Roots {
         let (first, root) = *self.0.entry((header.chain, height)).or_insert((id, found));
         match first != id || root == found {
             true => Ok(()),
-            false => Err(format!("the state at height {height} of {} has root {found}, elsewhere {root}", header.chain)),
+            false => {
+                Err(format!("the state at height {height} of {} has root {found}, elsewhere {root}", header.chain))
+            }
         }
     }
 }

@@ -40,9 +40,7 @@ impl Sequence {
     /// Certified blocks that were not seen before, ascending.
     pub(super) fn fresh<'a>(&mut self, view: &View<'_>, happening: &Happening<'a>) -> Vec<Fresh<'a>> {
         let (node, id, block, certified) = match happening {
-            Happening::Beacon { node, certified } => {
-                (*node, certified.id, &certified.block, After::Beacon(certified))
-            }
+            Happening::Beacon { node, certified } => (*node, certified.id, &certified.block, After::Beacon(certified)),
             Happening::Shard { node, certified } => (*node, certified.id, &certified.block, After::Shard(certified)),
             _ => return Vec::new(),
         };

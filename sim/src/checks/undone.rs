@@ -137,8 +137,10 @@ impl Undone {
         let none = recorded.0 == Height(0) && shards.get(usize::from(shard.0)).is_some_and(|(at, _)| at.0 == 0);
         match *id == tip.id && (none || shards.get(usize::from(shard.0)) == Some(&recorded)) {
             true => Ok(()),
-            false => Err(format!("follows beacon block {} {}, others have {id}; recorded {recorded:?}, others {shards:?}",
-                tip.height, tip.id)),
+            false => Err(format!(
+                "follows beacon block {} {}, others have {id}; recorded {recorded:?}, others {shards:?}",
+                tip.height, tip.id
+            )),
         }
     }
 

@@ -55,7 +55,9 @@ impl Steps<'_> {
         for (at, fault) in self.from.faults.iter().enumerate() {
             let kind = kind(fault);
             self.add(format!("all {kind}"), |scenario| drop(scenario.faults.remove(at)));
-            self.add(format!("half of the {kind}"), |scenario| fewer(&mut scenario.faults[at], |count| count.div_ceil(2)));
+            self.add(format!("half of the {kind}"), |scenario| {
+                fewer(&mut scenario.faults[at], |count| count.div_ceil(2))
+            });
             self.add(format!("one of the {kind}"), |scenario| {
                 fewer(&mut scenario.faults[at], |count| (count - count.min(1)).max(1));
             });

@@ -108,9 +108,8 @@ fn bend(setup: &Setup, chain: ChainId, nodes: &mut [Node], random: &mut Random) 
     let censored = accounts[random.index(accounts.len() - 1)].0;
     let mint = mint(setup, shard, random);
     for tactic in [Tactic::Censor, Tactic::SkipReceipts, Tactic::ReorderReceipts, Tactic::Mint] {
-        let bent: Arc<BTreeSet<Member>> = Arc::new(
-            nodes.iter().filter(|node| node.chain == chain && bends(node)).map(|node| node.member).collect(),
-        );
+        let bent: Arc<BTreeSet<Member>> =
+            Arc::new(nodes.iter().filter(|node| node.chain == chain && bends(node)).map(|node| node.member).collect());
         for node in nodes.iter_mut().filter(|node| node.chain == chain && node.tactics.contains(&tactic)) {
             node.bend.bent = bent.clone();
             match tactic {

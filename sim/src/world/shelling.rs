@@ -7,7 +7,6 @@ use crate::{
 };
 use kakera_chain::{
     application::CertifiedBlocks,
-
     crosslink::Crosslink,
     units::{ChainId, Height},
 };

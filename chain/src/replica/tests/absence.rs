@@ -79,3 +79,30 @@ fn an_orphan_is_taken_by_one_who_has_just_started_again() {
     goes_on(&mut bench, 0..5);
     bench.assert_agreement(5);
 }
+
+/// A loaded chain goes on for so many slots.
+fn loaded(bench: &mut Bench, slots: usize) {
+    for slot in 0..slots {
+        bench.give(slot % 3, u8::try_from(slot % 251).unwrap());
+        bench.run(200);
+    }
+}
+
+#[test]
+fn who_is_far_behind_catches_up_although_the_others_go_on() {
+    for (seed, waiting) in [(201, 0), (202, 60), (203, 130), (204, 200), (205, 300)] {
+        let mut bench = Bench::new(4, seed);
+        bench.run(2_000);
+        bench.crash(3);
+        loaded(&mut bench, 100);
+        bench.restart(3);
+        // Much waits for what is missing, and each of that has something to ask for.
+        bench.lose_answers = true;
+        bench.refused = Some(Vec::new());
+        loaded(&mut bench, waiting);
+        bench.lose_answers = false;
+        loaded(&mut bench, 40);
+        let (behind, ahead) = (bench.certified_height(3), bench.certified_height(0));
+        assert!(behind + 3 >= ahead, "seed {seed}: at {behind} of {ahead}");
+    }
+}

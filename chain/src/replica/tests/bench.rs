@@ -176,6 +176,8 @@ pub(super) struct Bench {
     pub(super) in_order: bool,
     /// Whether evidence gets lost.
     pub(super) lose_evidence: bool,
+    /// Whether answers that carry messages get lost.
+    pub(super) lose_answers: bool,
     /// Arrival time, a number for order, from, to and what.
     flying: BTreeMap<(u64, u64), (usize, usize, PeerMessage)>,
     sent: u64,
@@ -240,6 +242,7 @@ impl Bench {
             sends: None,
             in_order: false,
             lose_evidence: false,
+            lose_answers: false,
             flying: BTreeMap::new(),
             sent: 0,
         };
@@ -323,6 +326,9 @@ impl Bench {
             return;
         }
         if self.lose_evidence && matches!(message, PeerMessage::Evidence(_)) {
+            return;
+        }
+        if self.lose_answers && matches!(message, PeerMessage::Messages(_)) {
             return;
         }
         if self.random(100) < self.lose_percent {

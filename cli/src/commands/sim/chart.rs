@@ -88,7 +88,12 @@ impl Chart {
             );
         }
         let middle = px((left + right) / 2.0);
-        let _ = writeln!(text, "<text class=\"m\" x=\"{middle}\" y=\"{}\">{}</text>", px(bottom + 38.0), escaped(&self.across));
+        let _ = writeln!(
+            text,
+            "<text class=\"m\" x=\"{middle}\" y=\"{}\">{}</text>",
+            px(bottom + 38.0),
+            escaped(&self.across)
+        );
         for (at, series) in self.series.iter().enumerate() {
             text.push_str(&self.line(at, series, &x, &y, step));
             text.push_str(&legend(at, &series.name, bottom + 62.0 + 20.0 * at as f64));
@@ -97,7 +102,14 @@ impl Chart {
         text
     }
 
-    fn line(&self, at: usize, series: &Series, x: &impl Fn(usize) -> f64, y: &impl Fn(f64) -> f64, step: f64) -> String {
+    fn line(
+        &self,
+        at: usize,
+        series: &Series,
+        x: &impl Fn(usize) -> f64,
+        y: &impl Fn(f64) -> f64,
+        step: f64,
+    ) -> String {
         let points: Vec<(usize, f64)> =
             series.values.iter().copied().enumerate().filter(|(_, value)| value.is_finite()).collect();
         let mut path = String::new();
@@ -161,7 +173,13 @@ fn nice_step(most: f64) -> f64 {
 
 /// With as many digits as steps of this size need.
 fn number(value: f64, step: f64) -> String {
-    let digits = if step >= 10.0 || step.fract() == 0.0 { 0 } else if step >= 0.5 { 1 } else { 2 };
+    let digits = if step >= 10.0 || step.fract() == 0.0 {
+        0
+    } else if step >= 0.5 {
+        1
+    } else {
+        2
+    };
     format!("{value:.digits$}")
 }
 
@@ -171,7 +189,9 @@ mod tests {
 
     #[test]
     fn steps_are_round_and_five_are_enough() {
-        for (most, step) in [(0.0, 1.0), (5.0, 1.0), (5.1, 2.0), (11.0, 2.5), (480.0, 100.0), (0.03, 0.01), (26.0, 10.0)] {
+        for (most, step) in
+            [(0.0, 1.0), (5.0, 1.0), (5.1, 2.0), (11.0, 2.5), (480.0, 100.0), (0.03, 0.01), (26.0, 10.0)]
+        {
             assert!((nice_step(most) - step).abs() < step * 1e-9, "{most}: {}", nice_step(most));
         }
         assert!((nice_step(f64::NAN) - 1.0).abs() < 1e-9);
@@ -191,7 +211,9 @@ mod tests {
         };
         let svg = chart.svg();
         assert_eq!(svg, chart.svg(), "the same bytes");
-        for part in ["Latency &lt;by&gt; size", ">ms<", ">shards<", ">half<", ">most<", ">10<", "prefers-color-scheme:dark"] {
+        for part in
+            ["Latency &lt;by&gt; size", ">ms<", ">shards<", ">half<", ">most<", ">10<", "prefers-color-scheme:dark"]
+        {
             assert!(svg.contains(part), "{part}: {svg}");
         }
         assert_eq!(svg.matches("<g><title>").count(), 5, "what is no number is left out");

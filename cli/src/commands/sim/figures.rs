@@ -4,8 +4,19 @@ use crate::output;
 use kakera_sim::{campaign::Figures, measures::Times, scenario::Scenario};
 
 const HEAD: [&str; 13] = [
-    "scenario", "seeds", "failed", "virtual s", "cpu ms", "blocks", "least", "orphans", "final p50", "p95",
-    "delivered p50", "p95", "ended",
+    "scenario",
+    "seeds",
+    "failed",
+    "virtual s",
+    "cpu ms",
+    "blocks",
+    "least",
+    "orphans",
+    "final p50",
+    "p95",
+    "delivered p50",
+    "p95",
+    "ended",
 ];
 
 /// A row a scenario that was run: figures of one seed on average, latencies in milliseconds of virtual time.

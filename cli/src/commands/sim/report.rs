@@ -64,7 +64,8 @@ pub(super) fn run(args: &SimReportArgs, output: Output) -> Result<()> {
             failed += size.failed;
             for failure in &figures.failures {
                 let (shards, members) = (size.shards, size.members);
-                output.note(&format!("{shards} shards, {members} members, seed {}: {}", failure.seed, failure.violation));
+                output
+                    .note(&format!("{shards} shards, {members} members, seed {}: {}", failure.seed, failure.violation));
             }
         }
         let sizes: Vec<Size> = grown.into_iter().map(|(size, _)| size).collect();
@@ -114,8 +115,18 @@ fn print(axis: &Axis, sizes: &[Size], output: Output) {
         })
         .collect();
     let head = [
-        axis.name, "final p50", "p95", "delivered p50", "p95", "orders/s", "shard msgs", "bytes", "beacon msgs", "bytes",
-        "orphans %", "cpu ms",
+        axis.name,
+        "final p50",
+        "p95",
+        "delivered p50",
+        "p95",
+        "orders/s",
+        "shard msgs",
+        "bytes",
+        "beacon msgs",
+        "bytes",
+        "orphans %",
+        "cpu ms",
     ];
     output.line(&table(&head, &rows));
 }

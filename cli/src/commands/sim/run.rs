@@ -74,9 +74,10 @@ fn sums(figures: &[Figures]) -> (u64, usize) {
 /// One seed for a program: nothing in it depends on the machine.
 fn seed_value(scenario: &Scenario, ran: &Ran) -> Value {
     let outcome = &ran.outcome;
-    let violation = outcome.violation.as_ref().map(
-        |violation| json!({ "check": violation.check, "at_us": violation.at.0, "what": violation.what }),
-    );
+    let violation = outcome
+        .violation
+        .as_ref()
+        .map(|violation| json!({ "check": violation.check, "at_us": violation.at.0, "what": violation.what }));
     json!({
         "scenario": scenario.name,
         "seed": ran.seed,
