@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint unit e2e docs bench fuzz soak venv clean
+.PHONY: help setup build demo test lint unit e2e docs bench fuzz soak sim-long venv clean
 
 CARGO := deploy/cargo.sh
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
@@ -12,7 +12,7 @@ export KAKERA_BIN_DIR := $(TARGET)/release
 export KAKERA_PYTHON := $(VENV)/bin/python
 
 help: ## Say what the targets do
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup:
 	@deploy/setup.sh
@@ -69,6 +69,10 @@ soak: build ## Half an hour of drawn faults under load (KAKERA_SOAK_SECONDS), th
 	KAKERA_SOAK_SECONDS=$${KAKERA_SOAK_SECONDS:-1800} \
 	  $(CARGO) test --release --workspace --locked --test soak -- --test-threads=1 --nocapture
 	KAKERA_KILL_CYCLES=200 $(CARGO) test --release --workspace --locked --test kills -- --test-threads=1 --nocapture
+
+sim-long: build ## 10,000 seeds over all simulated scenarios (some half hour on two cores)
+	@scenarios=$$($(KAKERA_BIN_DIR)/kakera sim list --json | wc -l) && \
+	$(KAKERA_BIN_DIR)/kakera sim run --seeds 1..$$((10000 / scenarios + 2)) --keep-going --out $(TARGET)/sim
 
 clean: ## Remove what was built here (not the RocksDB cache)
 	@$(CARGO) clean

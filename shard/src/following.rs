@@ -11,6 +11,9 @@ const LONGEST_PAUSE_MS: u64 = 500;
 /// The shortest silence after which a stream is left, in ms.
 const SHORTEST_SILENCE_MS: u64 = 2_000;
 
+/// Slots beside a heartbeat that a beacon may take for a block: leaders that are gone.
+const SLACK_SLOTS: u64 = 3;
+
 /// Whose stream is read, and for how long.
 #[derive(Clone, Debug)]
 pub struct Following {
@@ -27,8 +30,8 @@ impl Following {
         Following {
             index: usize::from(shard.0) + me.index(),
             pause_ms: FIRST_PAUSE_MS,
-            // A beacon that certifies nothing for three heartbeats is stuck, or this node does not tell us.
-            silence_ms: (3 * beacon.heartbeat_slots * beacon.slot_ms).max(SHORTEST_SILENCE_MS),
+            // A beacon that certifies nothing for a heartbeat and some slots more is stuck, or this node does not tell us.
+            silence_ms: ((beacon.heartbeat_slots + SLACK_SLOTS) * beacon.slot_ms).max(SHORTEST_SILENCE_MS),
         }
     }
 
@@ -58,7 +61,7 @@ mod tests {
     fn useless_streams_are_left_for_the_next_with_growing_pauses_up_to_half_a_second() {
         let timing = Timing { slot_ms: 200, delay_ms: 50, heartbeat_slots: 10 };
         let mut following = Following::new(ShardId(2), Member(3), timing);
-        assert_eq!((following.index(), following.silence_ms()), (5, 6_000));
+        assert_eq!((following.index(), following.silence_ms()), (5, 2_600));
         let pauses: Vec<u64> = (0..6).map(|_| following.left(false)).collect();
         assert_eq!(pauses, [100, 200, 400, 500, 500, 500]);
         assert_eq!((following.left(true), following.index()), (50, 12));

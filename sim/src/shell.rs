@@ -150,6 +150,11 @@ impl ShardShell {
         }
     }
 
+    /// The beacon node whose stream is open, of so many.
+    pub fn follows(&self, nodes: usize) -> Option<usize> {
+        self.open_at.is_none().then(|| self.following.index() % nodes.max(1))
+    }
+
     /// Whether a stream is the one that is read.
     pub fn reads(&self, stream: u64) -> bool {
         self.open_at.is_none() && self.stream == stream

@@ -118,7 +118,13 @@ impl Workload {
         let chain = ChainId::Shard(order.shard);
         let up: Vec<NodeId> =
             (0..nodes.len()).filter(|node| nodes[*node].chain == chain && nodes[*node].process.is_some()).collect();
-        let to = *self.random.pick(&up)?;
+        if up.is_empty() {
+            return None;
+        }
+        // Who does not answer is not asked again at once.
+        let place = order.asked.map_or_else(|| self.random.index(up.len()), |last| last + 1) % up.len();
+        order.asked = Some(place);
+        let to = up[place];
         Some((to, number, order.signed.clone()))
     }
 

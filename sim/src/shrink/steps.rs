@@ -54,7 +54,9 @@ impl Steps<'_> {
     fn faults(&mut self) {
         for (at, fault) in self.from.faults.iter().enumerate() {
             let kind = kind(fault);
-            self.add(format!("all {kind}"), |scenario| drop(scenario.faults.remove(at)));
+            self.add(format!("all {kind}"), |scenario| {
+                scenario.faults.remove(at);
+            });
             self.add(format!("half of the {kind}"), |scenario| {
                 fewer(&mut scenario.faults[at], |count| count.div_ceil(2))
             });
@@ -68,7 +70,9 @@ impl Steps<'_> {
     fn byzantine(&mut self) {
         for (at, byzantine) in self.from.byzantine.iter().enumerate() {
             let tactic = byzantine.tactic;
-            self.add(format!("members that do {tactic:?}"), |scenario| drop(scenario.byzantine.remove(at)));
+            self.add(format!("members that do {tactic:?}"), |scenario| {
+                scenario.byzantine.remove(at);
+            });
             let less = match byzantine.share {
                 Share::Whole => Share::TooMany,
                 Share::TooMany => Share::Tolerable,

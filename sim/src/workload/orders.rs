@@ -27,6 +27,8 @@ pub struct Order {
     pub made: Moment,
     /// When it was last submitted.
     pub tried: Moment,
+    /// Which of the shard's running nodes was asked last.
+    pub asked: Option<usize>,
     /// When a node first took it.
     pub accepted: Option<Moment>,
     /// When its block was first certified.
@@ -81,6 +83,7 @@ impl Order {
             fate,
             made: now,
             tried: now,
+            asked: None,
             accepted: None,
             final_at: None,
             height: None,

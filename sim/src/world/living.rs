@@ -77,6 +77,24 @@ impl World {
         self.measures.lost_batches += lost as u64;
         self.trace.killed(self.now, id, lost);
         self.observe(&Happening::Killed { node: id });
+        self.hang_up(id);
+    }
+
+    /// The system of a killed beacon process ends its streams, where links still carry that.
+    fn hang_up(&mut self, id: NodeId) {
+        let beacons = self.instances_of_beacon();
+        let now = self.now;
+        for node in 0..self.nodes.len() {
+            let Some(Machine::Shard(_, shell)) = self.nodes[node].process.as_mut().map(|process| &mut process.machine)
+            else {
+                continue;
+            };
+            let follows = shell.follows(beacons.len()).map(|place| beacons[place]);
+            if follows == Some(id) && !self.wires.is_cut(id, node) {
+                shell.leave(now);
+                self.rest(node);
+            }
+        }
     }
 
     /// A replica has stopped itself. Because of its disk: the operator gives it a new one. Otherwise it stays away.

@@ -40,12 +40,18 @@ impl World {
         for (index, delivery) in due {
             let beacons = self.instances_of_beacon();
             let to = beacons[index % beacons.len()];
+            let follows = matches!(delivery, Delivery::Follow { .. });
+            let refused = follows && self.nodes[to].process.is_none() && !self.wires.is_cut(to, id);
             self.send_shell(id, to, delivery);
+            // Where no process listens, the system refuses the connection at once.
+            if refused && let Some(Machine::Shard(_, shell)) = self.machine(id) {
+                shell.leave(now);
+            }
         }
     }
 
     /// The beacon's nodes, each member's first instance.
-    fn instances_of_beacon(&self) -> Vec<NodeId> {
+    pub(super) fn instances_of_beacon(&self) -> Vec<NodeId> {
         self.instances[&ChainId::Beacon].iter().filter_map(|instances| instances.first().copied()).collect()
     }
 
