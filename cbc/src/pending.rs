@@ -141,6 +141,9 @@ struct Want {
     who: Member,
     /// The sender of what cites the message directly.
     through: Member,
+    /// Whether what waits names the message by its id, and each that waits for that one does. A place is wanted of
+    /// whichever message turns out to be meant: what was taken for its sake must not stand in the way of that one.
+    named: bool,
 }
 
 impl<P: Protocol> Pending<P> {
@@ -296,7 +299,8 @@ impl<P: Protocol> Engine<P> {
     /// or through parked messages of others.
     ///
     /// Of an equivocator's messages at one place a member can need one for each member through whose messages it came to
-    /// it, itself included: what it cites of each is one thread. Whoever asks for more of them asks in vain.
+    /// it, itself included: what it cites of each is one thread. Whoever asks for more of them asks in vain. One more is
+    /// taken for each while it is known by its place only, so that the thread which is cited can still come.
     #[must_use]
     pub fn is_wanted(&self, id: &MessageId, member: Member, seq: u64) -> bool {
         let granted = |want: &Want| self.pending.granted.get(&(*want, member, seq));
@@ -305,17 +309,17 @@ impl<P: Protocol> Engine<P> {
 
     /// Who waits for a message: members without evidence against them, and the senders of what waits directly.
     fn wants(&self, id: &MessageId, member: Member, seq: u64) -> BTreeSet<Want> {
-        let mut open: Vec<(MessageId, Member, u64, Option<Member>)> = vec![(*id, member, seq, None)];
+        let mut open: Vec<(MessageId, Member, u64, Option<Member>, bool)> = vec![(*id, member, seq, None, true)];
         let (mut seen, mut wants) = (BTreeSet::new(), BTreeSet::new());
-        while let Some((id, member, seq, through)) = open.pop() {
-            for missing in [Missing::Id(id), Missing::Message { member, seq }] {
+        while let Some((id, member, seq, through, named)) = open.pop() {
+            for (missing, by_id) in [(Missing::Id(id), true), (Missing::Message { member, seq }, false)] {
                 for waiter in self.waiting_for(&missing) {
                     let Some(Parked { message, .. }) = self.pending.parked.get(waiter) else { continue };
-                    let through = through.unwrap_or(message.sender);
+                    let (through, named) = (through.unwrap_or(message.sender), named && by_id);
                     if !self.is_faulty(message.sender) {
-                        wants.insert(Want { who: message.sender, through });
-                    } else if seen.insert((*waiter, through)) {
-                        open.push((*waiter, message.sender, message.seq, Some(through)));
+                        wants.insert(Want { who: message.sender, through, named });
+                    } else if seen.insert((*waiter, through, named)) {
+                        open.push((*waiter, message.sender, message.seq, Some(through), named));
                     }
                 }
             }

@@ -247,6 +247,39 @@ fn a_colluder_cannot_make_twins_wanted_without_end() {
     assert!(observer.len() <= 2 * limit, "{} twins of one member and slot are held", observer.len());
 }
 
+/// A message that waits for a place of an equivocator's thread does not say yet which of two branches it cites: what was
+/// taken of one of them meanwhile does not keep the other out.
+#[test]
+fn a_branch_taken_for_a_place_keeps_no_cited_branch_out() {
+    let _heap = alone();
+    let equivocator = engine(vec![1; 4], Some(1));
+    let mut observer = engine(vec![1; 4], None);
+    for salt in 0..2 {
+        say(&mut observer, &proposal(&equivocator, 1, salt));
+    }
+    let (taken, cited) = (proposal(&equivocator, 1, 2), proposal(&equivocator, 1, 3));
+    let after = |first: &Message<Blocks>| {
+        let mut own = equivocator.clone();
+        say(&mut own, first);
+        vote(&own, 2, &own.view())
+    };
+    let (beside, above) = (after(&taken), after(&cited));
+    observer.park(beside, Missing::Id(taken.id)).unwrap();
+    observer.park(above.clone(), Missing::Id(cited.id)).unwrap();
+    let waiter = engine(vec![1; 4], Some(2));
+    let waiter = vote(&waiter, 2, &waiter.view());
+    observer.park(waiter.clone(), Missing::Message { member: Member(1), seq: 1 }).unwrap();
+    assert!(observer.is_wanted(&taken.id, Member(1), 0));
+    say(&mut observer, &taken);
+    assert!(!observer.is_wanted(&cited.id, Member(1), 0), "one is taken for a place");
+    observer.park(waiter, Missing::Id(above.id)).unwrap();
+    assert!(observer.is_wanted(&cited.id, Member(1), 0));
+    say(&mut observer, &cited);
+    let third = proposal(&equivocator, 1, 4);
+    observer.park(above, Missing::Id(third.id)).unwrap();
+    assert!(!observer.is_wanted(&third.id, Member(1), 0), "one is taken for a name");
+}
+
 /// The justification of a message, as who wrote it knows it.
 fn draft_row(knowing: &Engine<Blocks>, message: &Message<Blocks>) -> Row {
     knowing.draft(message.slot, message.base, &knowing.view()).row

@@ -32,7 +32,10 @@ impl Bend {
         }
         // Slots alternate where both are to be done: what was left out cannot be swapped.
         let (skip, reorder) = match (self.skip, self.reorder) {
-            (true, true) => (context.slot.0 % 2 == 0, context.slot.0 % 2 == 1),
+            (true, true) => {
+                let even = context.slot.0.is_multiple_of(2);
+                (even, !even)
+            }
             either => either,
         };
         if skip {

@@ -144,7 +144,16 @@ impl World {
     }
 
     /// Runs to the end, or until something breaks. `progress` hears of true time now and then.
-    pub fn run(mut self, mut progress: impl FnMut(Moment)) -> Outcome {
+    pub fn run(mut self, progress: impl FnMut(Moment)) -> Outcome {
+        self.live(progress);
+        let (digest, trace) = self.trace.finish();
+        self.measures.finish(&self.nodes, &self.workload, &self.setup);
+        self.measures.guilt(&self.nodes, &self.setup);
+        Outcome { violation: self.violation, digest, trace, events: self.events, measures: self.measures }
+    }
+
+    /// Everything up to the end.
+    pub(crate) fn live(&mut self, mut progress: impl FnMut(Moment)) {
         let end = Moment::ms(self.scenario.phases.end());
         for node in 0..self.nodes.len() {
             self.start(node);
@@ -167,10 +176,6 @@ impl World {
             self.now = end;
             self.finish();
         }
-        let (digest, trace) = self.trace.finish();
-        self.measures.finish(&self.nodes, &self.workload, &self.setup);
-        self.measures.guilt(&self.nodes, &self.setup);
-        Outcome { violation: self.violation, digest, trace, events: self.events, measures: self.measures }
     }
 
     /// The running instances of a chain's member, as `by` knows them.

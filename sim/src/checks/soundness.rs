@@ -1,6 +1,7 @@
 //! No input panics a node; no honest node refuses another's words, halts, or cannot read its own disk.
 
 use super::{Check, Happening, View};
+use kakera_chain::replica::Refused;
 
 /// Statement 6; what a node holds is weighed by [`super::growth::Growth`].
 pub(super) struct Soundness;
@@ -20,6 +21,9 @@ impl Check for Soundness {
             {
                 Err(format!("{} halted: {breach}", view.name(*node)))
             }
+            // A member passes on what others said, also a block beside its certified ones that it never executed: of a
+            // chain with Byzantine members such a block can be invalid.
+            Happening::Refused { node, reason: Refused::Content, .. } if has_byzantine(view, *node) => Ok(()),
             Happening::Refused { node, from, reason } if view.nodes[*node].is_honest() => {
                 let chain = view.nodes[*node].chain;
                 let honest = |node: &crate::node::Node| node.chain == chain && node.member == *from && node.is_honest();
@@ -35,4 +39,9 @@ impl Check for Soundness {
     fn outlives_agreement(&self) -> bool {
         true
     }
+}
+
+fn has_byzantine(view: &View<'_>, node: usize) -> bool {
+    let chain = view.nodes[node].chain;
+    view.nodes.iter().any(|other| other.chain == chain && !other.is_honest())
 }

@@ -247,6 +247,7 @@ impl Twist {
             heard: Default::default(),
             crosslinks: Default::default(),
             forged: 0,
+            forges: false,
         }
     }
 }
