@@ -15,6 +15,8 @@ use std::sync::Arc;
 pub enum Mutant {
     /// A block makes a token for one account, on all nodes alike.
     Mints,
+    /// A block makes a token for an account that it has nothing to do with, and no sum shows it.
+    MintsUnseen,
     /// What should be burned stays in the account that paid it: every sum that the state keeps adds up.
     KeepsFees,
     /// The first receipt due in a block is passed over: its cursor moves on, and what it carried is burned.
@@ -25,6 +27,8 @@ pub enum Mutant {
     KeepsAndReturns,
     /// One node credits a token more, and still says that the state has the root that it should have.
     ClaimsTheRoot,
+    /// A node that starts again finds a token more than it had.
+    RestoresMore,
     /// The third block panics whoever executes it.
     Panics,
     /// Every eighth beacon block records one header less of a shard than was recorded.
@@ -46,6 +50,13 @@ impl Mutant {
         match self {
             Mutant::Mints => {
                 let Some(address) = executed.state.outcome.touched.first().copied() else { return };
+                add(executed, &address, 1);
+                settle(executed);
+            }
+            Mutant::MintsUnseen => {
+                let touched = &executed.state.outcome.touched;
+                let aside = executed.state.accounts.iter().map(|(address, _)| address);
+                let Some(address) = aside.into_iter().find(|address| !touched.contains(address)) else { return };
                 add(executed, &address, 1);
                 settle(executed);
             }
@@ -92,7 +103,16 @@ impl Mutant {
                 add(executed, &address, 1);
             }
             Mutant::Panics => assert!(context.height.0 != 3, "the third block is unheard of"),
-            Mutant::TakesBackRecords => {}
+            Mutant::TakesBackRecords | Mutant::RestoresMore => {}
+        }
+    }
+
+    /// Breaks what a shard's node finds on its disk.
+    pub fn restored(self, state: &mut ShardState) {
+        let Some((address, mut account)) = state.accounts.iter().next() else { return };
+        if self == Mutant::RestoresMore {
+            account.balance += 1;
+            state.accounts.set(address, account);
         }
     }
 

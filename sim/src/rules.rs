@@ -99,6 +99,10 @@ pub trait Watchable: Application {
     /// Breaks a rule on purpose.
     #[cfg(test)]
     fn mutate(mutant: Mutant, context: &Context, executed: &mut Executed<Self::State>);
+
+    /// Breaks a rule of what is restored on purpose.
+    #[cfg(test)]
+    fn mutate_restored(_: Mutant, _: &mut Self::State) {}
 }
 
 impl Watchable for Shard {
@@ -118,6 +122,11 @@ impl Watchable for Shard {
     #[cfg(test)]
     fn mutate(mutant: Mutant, context: &Context, executed: &mut Executed<ShardState>) {
         mutant.shard(context, executed);
+    }
+
+    #[cfg(test)]
+    fn mutate_restored(mutant: Mutant, state: &mut ShardState) {
+        mutant.restored(state);
     }
 }
 
@@ -160,7 +169,15 @@ impl<A: Watchable> Application for Watched<A> {
     }
 
     fn restore(&mut self, header: &Header, store: &dyn Store) -> Result<Option<A::State>, StoreFailure> {
-        self.inner.restore(header, store)
+        let restored = self.inner.restore(header, store)?;
+        #[cfg(test)]
+        if let Some(mutant) = self.mutant {
+            return Ok(restored.map(|mut state| {
+                A::mutate_restored(mutant, &mut state);
+                state
+            }));
+        }
+        Ok(restored)
     }
 
     fn reference_status(&self, reference: &Reference, parent: &Reference) -> ReferenceStatus {

@@ -246,7 +246,7 @@ impl Workload {
     /// A block was certified on a shard.
     pub fn shard(&mut self, now: Moment, certified: &Certified<ShardState>) {
         let header = &certified.block.header;
-        if !self.is_next(header.chain, header.height) {
+        if !self.is_new(header.chain, header.height) {
             return;
         }
         let ChainId::Shard(shard) = header.chain else { return };
@@ -285,7 +285,7 @@ impl Workload {
     /// A block was certified on the beacon.
     pub fn beacon(&mut self, now: Moment, certified: &Certified<BeaconState>) {
         let header = &certified.block.header;
-        if !self.is_next(header.chain, header.height) {
+        if !self.is_new(header.chain, header.height) {
             return;
         }
         for (record, waiting) in certified.executed.state.shards.iter().zip(&mut self.unrecorded) {
@@ -299,13 +299,12 @@ impl Workload {
         }
     }
 
-    fn is_next(&mut self, chain: ChainId, height: Height) -> bool {
+    fn is_new(&mut self, chain: ChainId, height: Height) -> bool {
         let seen = self.seen.entry(chain).or_default();
-        let next = height == seen.next();
-        if next {
-            *seen = height;
-        }
-        next
+        // A block that nobody lived to tell of is passed over.
+        let new = height > *seen;
+        *seen = height.max(*seen);
+        new
     }
 
     /// The highest certified block seen anywhere on a chain.

@@ -6,6 +6,7 @@ mod bench;
 mod doubt;
 mod explain;
 mod fetching;
+mod footprint;
 mod hostile;
 mod past;
 mod puppet;

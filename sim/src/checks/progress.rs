@@ -57,7 +57,8 @@ impl Check for Progress {
         }
         for chain in view.setup.chains().filter(|chain| is_followed(view, *chain)) {
             if blocks(chain) < expect.blocks {
-                return Err(format!("{chain} certified {} blocks, not {}", blocks(chain), expect.blocks));
+                let (found, most) = (blocks(chain), expect.blocks);
+                return Err(format!("{chain} certified {found} blocks, not {most}{}", others(view)));
             }
         }
         ended(view)
@@ -97,7 +98,8 @@ impl Progress {
             let weight: u64 = able.map(|node| seats.committee.weight(node.member)).sum();
             if seats.is_supermajority(weight) {
                 let slots = view.scenario.expect.recovery_slots;
-                return Err(format!("{chain} certified nothing new within {slots} slots after all was healed"));
+                let what = format!("{chain} certified nothing new within {slots} slots after all was healed");
+                return Err(format!("{what}{}", others(view)));
             }
         }
         self.plan();
@@ -105,14 +107,27 @@ impl Progress {
     }
 }
 
+fn phase(node: &Node) -> Option<Phase> {
+    match (node.beacon(), node.shard()) {
+        (Some(replica), _) => Some(replica.phase()),
+        (_, replica) => replica.map(|replica| replica.phase()),
+    }
+}
+
 /// An honest member that runs and may speak in this era, or soon will.
 fn can_speak(node: &Node) -> bool {
-    let phase = match (node.beacon(), node.shard()) {
-        (Some(replica), _) => replica.phase(),
-        (_, Some(replica)) => replica.phase(),
-        _ => return false,
-    };
-    node.is_honest() && matches!(phase, Phase::Joining | Phase::Active)
+    node.is_honest() && matches!(phase(node), Some(Phase::Joining | Phase::Active))
+}
+
+/// Honest members that are not active, for whoever reads what is wrong.
+fn others(view: &View<'_>) -> String {
+    let honest = view.nodes.iter().filter(|node| node.is_honest());
+    let others = honest.filter_map(|node| match phase(node) {
+        Some(Phase::Active) => None,
+        Some(phase) => Some(format!("; {} is {phase}", node.name())),
+        None => Some(format!("; {} is down", node.name())),
+    });
+    others.collect()
 }
 
 /// What clients ordered has come to its end.

@@ -26,6 +26,9 @@ struct Log {
     consumed: u64,
 }
 
+/// A block, and what it led to where that was seen.
+type Waiting = (Arc<Block>, Option<Executed<ShardState>>);
+
 /// Statement 3.
 #[derive(Default)]
 pub(super) struct Receipts {
@@ -34,7 +37,7 @@ pub(super) struct Receipts {
     /// The highest beacon block that was looked at.
     beacon: Height,
     /// Blocks whose reference was not looked at yet, by chain in height order.
-    waiting: BTreeMap<ChainId, Vec<(Arc<Block>, Option<Executed<ShardState>>)>>,
+    waiting: BTreeMap<ChainId, Vec<Waiting>>,
 }
 
 impl Check for Receipts {

@@ -43,6 +43,9 @@ struct Recorded {
     lanes: Vec<(Lane, u64)>,
 }
 
+/// Of each shard a height, and what its balances there add up to.
+type Sums = BTreeMap<ShardId, (Height, u128)>;
+
 /// Statement 1.
 #[derive(Default)]
 pub(super) struct Supply {
@@ -53,7 +56,7 @@ pub(super) struct Supply {
     /// States that may still be recorded.
     states: BTreeMap<(ShardId, Height), ShardState>,
     /// What recorded states added up to, once it was done.
-    sums: BTreeMap<ShardId, (Height, u128)>,
+    sums: Sums,
 }
 
 impl Check for Supply {
@@ -122,9 +125,8 @@ impl Supply {
         }
         while self.apply_one(ledger, view)? {}
         while let Some(next) = self.recorded.front().filter(|next| is_known(ledger, next)) {
-            let known = (next.height, self.balance(ledger, next));
-            let (height, sums) = known;
-            let sums = sums.map_err(|what| format!("at beacon block {height}: {what}"))?;
+            let balanced = self.balance(ledger, next);
+            let sums = balanced.map_err(|what| format!("at beacon block {}: {what}", next.height))?;
             self.sums.extend(sums);
             self.forget(ledger);
         }
@@ -146,8 +148,8 @@ impl Supply {
     }
 
     /// The sum over the whole network, with every shard as it is recorded. Returns what was added up of each state.
-    fn balance(&self, ledger: &Ledger, at: &Recorded) -> Result<Vec<(ShardId, (Height, u128))>, String> {
-        let (mut sum, mut added) = (0u128, Vec::new());
+    fn balance(&self, ledger: &Ledger, at: &Recorded) -> Result<Sums, String> {
+        let (mut sum, mut added) = (0u128, Sums::new());
         for (shard, record) in (0..).map(ShardId).zip(&at.shards) {
             let (header, figures) = (&record.last.header, &record.last.header.figures);
             let [balances, held, burned] = [figures.balances, figures.held, figures.burned].map(u128::from);
@@ -168,7 +170,7 @@ impl Supply {
             let state = self.states.get(&(shard, header.height));
             let add = |state: &ShardState| state.accounts.iter().map(|(_, account)| u128::from(account.balance)).sum();
             let real: u128 = known.or_else(|| state.map(add)).unwrap_or(balances);
-            added.push((shard, (header.height, real)));
+            added.insert(shard, (header.height, real));
             sum += real + held + burned;
         }
         for (lane, recorded) in &at.lanes {

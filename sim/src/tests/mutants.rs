@@ -17,7 +17,7 @@ const CAUGHT: [(&str, &[&str]); 9] = [
     ("soundness", &["a_panic_is_caught"]),
     ("equivocation", &["a_node_that_syncs_nothing_is_caught_to_equivocate"]),
     ("agreement", &["thresholds_of_whoever_is_reachable_are_caught_to_disagree"]),
-    ("roots", &["a_state_that_is_not_what_it_says_is_caught"]),
+    ("roots", &["a_state_that_is_not_what_it_says_is_caught", "a_state_that_is_restored_wrongly_is_caught"]),
     ("undone", &["a_record_that_goes_back_is_caught"]),
     (
         "receipts",
@@ -25,11 +25,19 @@ const CAUGHT: [(&str, &[&str]); 9] = [
             "a_receipt_that_is_passed_over_is_caught",
             "a_receipt_that_is_credited_twice_is_caught",
             "a_receipt_that_is_kept_and_returned_is_caught",
+            "a_receipt_that_never_ends_is_caught",
         ],
     ),
-    ("supply", &["a_token_out_of_nothing_is_caught", "a_fee_that_is_not_burned_is_caught"]),
+    (
+        "supply",
+        &[
+            "a_token_out_of_nothing_is_caught",
+            "a_token_that_no_sum_shows_is_caught",
+            "a_fee_that_is_not_burned_is_caught",
+        ],
+    ),
     ("growth", &["a_pool_without_a_limit_is_caught"]),
-    ("progress", &["a_node_that_never_asks_is_caught_to_stand_still"]),
+    ("progress", &["a_node_that_never_asks_is_caught_to_stand_still", "a_world_that_does_less_than_it_must_is_caught"]),
 ];
 
 #[test]
@@ -88,6 +96,11 @@ fn a_token_out_of_nothing_is_caught() {
 }
 
 #[test]
+fn a_token_that_no_sum_shows_is_caught() {
+    caught_by("supply", &scenario(), |setup, node, store| mutated(setup, node, store, Mutant::MintsUnseen), None);
+}
+
+#[test]
 fn a_fee_that_is_not_burned_is_caught() {
     caught_by("supply", &scenario(), |setup, node, store| mutated(setup, node, store, Mutant::KeepsFees), None);
 }
@@ -117,6 +130,14 @@ fn a_state_that_is_not_what_it_says_is_caught() {
 }
 
 #[test]
+fn a_state_that_is_restored_wrongly_is_caught() {
+    let mut scenario = scenario();
+    scenario.phases.calm_ms = 2_000;
+    scenario.faults = vec![Fault::Crashes { count: 8, least_down_ms: 20, most_down_ms: 100, at_once: 0 }];
+    caught_by("roots", &scenario, |setup, node, store| mutated(setup, node, store, Mutant::RestoresMore), None);
+}
+
+#[test]
 fn a_panic_is_caught() {
     caught_by("soundness", &scenario(), |setup, node, store| mutated(setup, node, store, Mutant::Panics), None);
 }
@@ -143,6 +164,33 @@ fn a_node_that_never_asks_is_caught_to_stand_still() {
         vec![Fault::Partitions { count: 2, most_ms: 4_000, shape: PartitionShape::Halves, one_way: false }];
     scenario.expect.recovery_slots = 15;
     caught_by("progress", &scenario, rules_of, Some(Flaw::NeverAsks));
+}
+
+/// Nobody breaks a rule, but what the scenario asks for does not come: neither blocks, nor what is late, nor orders.
+#[test]
+fn a_world_that_does_less_than_it_must_is_caught() {
+    let mut more_blocks = scenario();
+    more_blocks.expect.blocks = 1_000;
+    let mut more_returns = scenario();
+    more_returns.expect.returns = 1;
+    let mut more_orders = breathless();
+    (more_orders.load.cross_percent, more_orders.load.odd_percent) = (0, 0);
+    for scenario in [more_blocks, more_returns, more_orders] {
+        is_caught_by("progress", &run(&scenario, rules_of, None).violation.expect("nothing is caught"));
+    }
+}
+
+/// Load goes on until the world ends: no time is left for what was ordered last.
+fn breathless() -> Scenario {
+    let mut scenario = scenario();
+    scenario.phases.healed_ms = 4_900;
+    scenario.phases.drain_ms = 100;
+    scenario
+}
+
+#[test]
+fn a_receipt_that_never_ends_is_caught() {
+    is_caught_by("receipts", &run(&breathless(), rules_of, None).violation.expect("nothing is caught"));
 }
 
 #[test]

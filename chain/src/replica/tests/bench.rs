@@ -181,6 +181,8 @@ pub(super) struct Bench {
     /// Arrival time, a number for order, from, to and what.
     flying: BTreeMap<(u64, u64), (usize, usize, PeerMessage)>,
     sent: u64,
+    /// Inputs handled; what is held is weighed after some of them.
+    steps: u64,
 }
 
 pub(super) fn key(member: usize) -> SecretKey {
@@ -245,6 +247,7 @@ impl Bench {
             lose_answers: false,
             flying: BTreeMap::new(),
             sent: 0,
+            steps: 0,
         };
         (0..members).for_each(|member| bench.restart(member));
         bench
@@ -350,7 +353,12 @@ impl Bench {
     fn step(&mut self, member: usize, input: Input<u8>) -> Vec<(usize, PeerMessage)> {
         let mut answers = Vec::new();
         let Some(replica) = &mut self.replicas[member] else { return answers };
-        for effect in replica.handle(Timestamp(self.now), input) {
+        let effects = replica.handle(Timestamp(self.now), input);
+        self.steps += 1;
+        if self.steps.is_multiple_of(16) {
+            assert_eq!(replica.footprint().excess(), None, "{member} holds more than is stated");
+        }
+        for effect in effects {
             match effect {
                 Effect::Persist { writes, synced } => {
                     let mut disk = self.stores[member].0.lock().unwrap();
