@@ -47,17 +47,15 @@ pub fn shrink_with(
         }
         let (what, smaller) = &steps[at % steps.len()];
         match shrunk.tried(smaller, seed, most_runs, &mut progress, &mut fails) {
-            // The same step once more: what could be halved may be halved again.
             Some((seed, violation)) => {
                 (shrunk.scenario, shrunk.seed, shrunk.violation) = (smaller.clone(), seed, violation);
                 shrunk.steps.push(what.clone());
                 in_vain = 0;
             }
-            None => {
-                at = (at + 1) % steps.len();
-                in_vain += 1;
-            }
+            None => in_vain += 1,
         }
+        // Each kind of step has its turn before one that succeeded is tried once more.
+        at = (at + 1) % steps.len();
     }
 }
 

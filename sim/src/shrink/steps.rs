@@ -45,6 +45,8 @@ impl Steps<'_> {
                 phases.faults_ms = phases.faults_ms.min(until.saturating_sub(phases.calm_ms));
             });
         }
+        self.add("all of the end", |scenario| scenario.phases.drain_ms = 0);
+        self.add("all of the time after faults", |scenario| scenario.phases.healed_ms = 0);
         self.add("half of the time with faults", |scenario| scenario.phases.faults_ms /= 2);
         self.add("half of the time after faults", |scenario| scenario.phases.healed_ms /= 2);
         self.add("half of the calm", |scenario| scenario.phases.calm_ms /= 2);
