@@ -7,7 +7,9 @@ use proptest::prelude::*;
 use std::{collections::BTreeMap, sync::Mutex};
 
 #[derive(Default)]
-struct Memory(Mutex<BTreeMap<([u8; 32], Hash, [u8; 64]), bool>>);
+struct Memory(Mutex<Verdicts>);
+
+type Verdicts = BTreeMap<([u8; 32], Hash, [u8; 64]), bool>;
 
 impl SignatureMemory for Memory {
     fn recall(&self, key: &PublicKey, id: &Hash, signature: &Signature) -> Option<bool> {

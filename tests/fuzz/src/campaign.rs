@@ -153,9 +153,9 @@ impl Outcome {
             self.executions = count;
         } else if let Some(rate) = line.strip_prefix("stat::average_exec_per_sec:").and_then(number) {
             self.per_second = rate;
-        } else if line.starts_with('#') {
+        } else if let Some(counted) = line.strip_prefix('#') {
             let mut words = line.split_whitespace();
-            if let Some(count) = line[1..].split_whitespace().next().and_then(number) {
+            if let Some(count) = counted.split_whitespace().next().and_then(number) {
                 self.executions = self.executions.max(count);
             }
             if words.by_ref().any(|word| word == "cov:")

@@ -89,6 +89,7 @@ fn todays_seeds_keep_every_property_and_the_corpus_stays_small() {
         .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
         .collect();
     let mut names: Vec<&str> = kakera_fuzz::names();
-    (directories.sort(), names.sort_unstable());
+    directories.sort();
+    names.sort_unstable();
     assert_eq!(directories, names, "a directory for each target, and no other");
 }
