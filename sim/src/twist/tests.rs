@@ -75,37 +75,6 @@ fn survive(scenario: &Scenario, seeds: std::ops::Range<u64>) -> Sum {
     sum
 }
 
-macro_rules! many {
-    ($($test:ident $name:literal)*) => {
-        mod many {
-            use super::*;
-            $(
-                #[test]
-                #[ignore = "takes long"]
-                fn $test() {
-                    survive(&scenario!($name), 1_000..1_050);
-                }
-            )*
-        }
-    };
-}
-
-many! {
-    equivocate_halves "equivocate-halves"
-    equivocate_each "equivocate-each"
-    withhold_votes "withhold-votes"
-    withhold_blocks "withhold-blocks"
-    invalid_state "invalid-state"
-    censor "censor"
-    skip_receipts "skip-receipts"
-    reorder_receipts "reorder-receipts"
-    forge_certificates "forge-certificates"
-    corrupt_answers "corrupt-answers"
-    replay "replay"
-    silent "silent"
-    just_under "just-under"
-}
-
 const FEW: std::ops::Range<u64> = 1..4;
 
 /// Evidence against every equivocator reaches every honest member.
@@ -258,31 +227,4 @@ fn minted_value_stays_where_it_was_minted() {
 fn the_same_seed_is_the_same_world() {
     let scenario = scenario!("just-under");
     assert_eq!(run(&scenario, 7).digest, run(&scenario, 7).digest);
-}
-
-#[test]
-#[ignore = "takes long"]
-fn many_mints() {
-    let scenario = scenario!("mint");
-    let mut sum = Sum::default();
-    for seed in 1_000..1_050 {
-        let outcome = run(&scenario, seed);
-        println!("{seed} {:?} {:?} {:?}", outcome.violation, outcome.measures.refusals, outcome.measures.blocks);
-        sum.add(&outcome.measures);
-    }
-    println!("{sum:#?}");
-}
-
-#[test]
-#[ignore = "takes long"]
-fn many_just_over() {
-    let scenario = scenario!("just-over");
-    for seed in 1_000..1_050 {
-        let outcome = run(&scenario, seed);
-        let measures = &outcome.measures;
-        println!(
-            "{seed} {:?} evidence {:?} convicted {:?} last {:?}",
-            outcome.violation, measures.evidence_weight, measures.convicted_weight, measures.last_certified_us
-        );
-    }
 }

@@ -1,5 +1,5 @@
 //! libFuzzer around one target: `KAKERA_FUZZ_TARGET` names it, the arguments are libFuzzer's own.
-#![no_main]
+#![cfg_attr(not(test), no_main)]
 
 use std::sync::LazyLock;
 
@@ -12,4 +12,15 @@ static TARGET: LazyLock<fn(&[u8])> = LazyLock::new(|| {
     }
 });
 
+// Built as a test it has nothing to test, and libFuzzer must not take over.
+#[cfg(not(test))]
 libfuzzer_sys::fuzz_target!(init: { LazyLock::force(&TARGET); }, |bytes: &[u8]| TARGET(bytes));
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    #[should_panic(expected = "is no target; there are: ")]
+    fn without_a_target_it_says_which_there_are() {
+        std::sync::LazyLock::force(&super::TARGET);
+    }
+}
