@@ -35,10 +35,13 @@ enum Ended {
 /// Follows the beacon chain until the core stops. `timing` is the beacon's.
 pub async fn follow(core: Core<Shard>, forwarder: Arc<Forwarder>, shard: ShardId, me: Member, timing: Timing) {
     let mut following = Following::new(shard, me, timing);
-    let silence = Duration::from_millis(following.silence_ms());
+    let limits = Limits {
+        answer: Duration::from_millis(following.answer_ms()),
+        silence: Duration::from_millis(following.silence_ms()),
+    };
     loop {
         let (index, mut blocks) = (following.index(), 0);
-        let ended = listen(&core, &forwarder, index, silence, &mut blocks).await;
+        let ended = listen(&core, &forwarder, index, limits, &mut blocks).await;
         if matches!(ended, Ended::Stopped) {
             return;
         }
@@ -48,8 +51,15 @@ pub async fn follow(core: Core<Shard>, forwarder: Arc<Forwarder>, shard: ShardId
     }
 }
 
-async fn listen(core: &Core<Shard>, forwarder: &Forwarder, index: usize, silence: Duration, blocks: &mut u64) -> Ended {
-    match take(core, forwarder, index, silence, blocks).await {
+/// How long a stream may take to open, and to send something.
+#[derive(Clone, Copy)]
+struct Limits {
+    answer: Duration,
+    silence: Duration,
+}
+
+async fn listen(core: &Core<Shard>, forwarder: &Forwarder, index: usize, limits: Limits, blocks: &mut u64) -> Ended {
+    match take(core, forwarder, index, limits, blocks).await {
         Ok(never) => match never {},
         Err(ended) => ended,
     }
@@ -59,14 +69,14 @@ async fn take(
     core: &Core<Shard>,
     forwarder: &Forwarder,
     index: usize,
-    silence: Duration,
+    Limits { answer, silence }: Limits,
     blocks: &mut u64,
 ) -> Result<std::convert::Infallible, Ended> {
     let next = core.query(|replica, _| replica.app().tip().height.next()).await.map_err(|_| Ended::Stopped)?;
     let (_, channel) = forwarder.channel(ChainId::Beacon, index).ok_or(Ended::NoNode)?;
     let mut client = BeaconClient::new(channel).max_decoding_message_size(FRAME_BYTES);
     let asked = client.follow(FollowRequest { from_height: next.0 });
-    let mut stream = timeout(silence, asked).await.map_err(|_| Ended::Silent(silence))??.into_inner();
+    let mut stream = timeout(answer, asked).await.map_err(|_| Ended::Silent(answer))??.into_inner();
     loop {
         let message = timeout(silence, stream.message()).await.map_err(|_| Ended::Silent(silence))??;
         let bytes = message.ok_or(Ended::Closed)?.canonical;

@@ -8,6 +8,9 @@ use kakera_chain::{Member, genesis::Timing, units::ShardId};
 const FIRST_PAUSE_MS: u64 = 50;
 /// The longest wait between two streams, in ms.
 const LONGEST_PAUSE_MS: u64 = 500;
+/// How long the answer to an opening may take, in ms: some round trips around the world. Where a way is cut without a
+/// word, this and the longest pause are all that is lost once it is mended.
+const ANSWER_MS: u64 = 1_000;
 /// The shortest silence after which a stream is left, in ms.
 const SHORTEST_SILENCE_MS: u64 = 2_000;
 
@@ -45,6 +48,11 @@ impl Following {
         self.silence_ms
     }
 
+    /// A node that has not said after so many ms that the stream is open is left for the next.
+    pub fn answer_ms(&self) -> u64 {
+        ANSWER_MS.min(self.silence_ms)
+    }
+
     /// The stream was left; `useful`: it had brought new blocks. The next node's is opened after so many ms.
     pub fn left(&mut self, useful: bool) -> u64 {
         self.index = self.index.wrapping_add(1);
@@ -61,7 +69,7 @@ mod tests {
     fn useless_streams_are_left_for_the_next_with_growing_pauses_up_to_half_a_second() {
         let timing = Timing { slot_ms: 200, delay_ms: 50, heartbeat_slots: 10 };
         let mut following = Following::new(ShardId(2), Member(3), timing);
-        assert_eq!((following.index(), following.silence_ms()), (5, 2_600));
+        assert_eq!((following.index(), following.answer_ms(), following.silence_ms()), (5, 1_000, 2_600));
         let pauses: Vec<u64> = (0..6).map(|_| following.left(false)).collect();
         assert_eq!(pauses, [100, 200, 400, 500, 500, 500]);
         assert_eq!((following.left(true), following.index()), (50, 12));

@@ -124,6 +124,11 @@ pub enum Delivery {
         /// From which height on.
         next: Height,
     },
+    /// The beacon node's answer to that: the stream is open.
+    Followed {
+        /// Which.
+        stream: u64,
+    },
     /// Certified beacon blocks for a follower.
     Feed {
         /// On which stream.
@@ -155,7 +160,7 @@ impl Delivery {
             Delivery::Submit { signed, .. } => borsh::object_length(&**signed),
             Delivery::Feed { blocks, .. } => borsh::object_length(&**blocks),
             Delivery::Crosslink { crosslink, .. } => borsh::object_length(&**crosslink),
-            Delivery::Follow { .. } | Delivery::CrosslinkTaken { .. } => Ok(16),
+            Delivery::Follow { .. } | Delivery::Followed { .. } | Delivery::CrosslinkTaken { .. } => Ok(16),
         };
         length.unwrap_or(usize::MAX)
     }

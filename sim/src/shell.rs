@@ -114,7 +114,7 @@ impl ShardShell {
             self.open_at = None;
             self.stream += 1;
             self.useful = false;
-            self.leave_at = now.plus(self.following.silence_ms() * 1_000);
+            self.leave_at = now.plus(self.following.answer_ms() * 1_000);
             let next = replica.app().inner().tip().height.next();
             sent.push((self.following.index(), Delivery::Follow { from: me, stream: self.stream, next }));
         }
@@ -160,7 +160,7 @@ impl ShardShell {
         self.open_at.is_none() && self.stream == stream
     }
 
-    /// The stream brought blocks that were taken; `new`: some were not known.
+    /// The stream was opened, or brought blocks that were taken; `new`: some were not known.
     pub fn fed(&mut self, new: bool, now: Moment) {
         self.useful |= new;
         self.leave_at = now.plus(self.following.silence_ms() * 1_000);

@@ -102,6 +102,7 @@ impl fmt::Display for Heard<'_> {
                 let finality = &crosslink.certificate.finality;
                 write!(f, "crosslink {attempt} of {from} up to height {} {}", finality.height, Short(&finality.block.0))
             }
+            Delivery::Followed { stream } => write!(f, "stream {stream} open"),
             Delivery::CrosslinkTaken { attempt } => write!(f, "crosslink {attempt} taken"),
         }
     }

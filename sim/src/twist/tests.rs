@@ -190,18 +190,13 @@ fn everything_at_once_just_under_what_is_tolerated() {
 #[test]
 fn just_over_ends_in_silence_or_in_evidence() {
     let scenario = scenario!("just-over");
-    // In the second of them two branches are certified.
+    // In the second of them two branches are certified: the checker of agreement asks for evidence itself.
     for seed in [1_000, 1_019] {
         let outcome = run(&scenario, seed);
         let measures = &outcome.measures;
-        let broken = outcome.violation.is_some();
-        let proven = |weight: &u64| *weight == 2;
-        let shown = if broken {
-            measures.evidence_weight.values().any(proven)
-        } else {
-            measures.evidence_weight.values().all(proven)
-        };
-        assert!(shown, "seed {seed}: {:?} {:?}", outcome.violation, measures.evidence_weight);
+        assert_eq!(outcome.violation, None, "seed {seed}");
+        let proven = measures.evidence_weight.values().filter(|weight| **weight == 2).count();
+        assert!(proven > 0, "seed {seed}: {:?}", measures.evidence_weight);
     }
 }
 

@@ -104,6 +104,7 @@ impl World {
             Delivery::Follow { from, stream, next } => self.take_follower(to, from, stream, next),
             Delivery::Feed { stream, blocks } => self.take_feed(to, stream, &blocks),
             Delivery::Crosslink { from, attempt, crosslink } => self.take_crosslink(to, from, attempt, &crosslink),
+            Delivery::Followed { stream } => self.followed(to, stream),
             Delivery::CrosslinkTaken { attempt } => self.crosslink_taken(to, attempt),
         }
         self.rest(to);

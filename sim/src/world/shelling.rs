@@ -64,10 +64,20 @@ impl World {
         if let Some(Machine::Beacon(_, shell)) = self.machine(id) {
             shell.follow(from, stream, next);
         }
+        self.dispatch_shell(id, from, Delivery::Followed { stream });
         if let Some(process) = &mut self.nodes[id].process {
             process.news = true;
         }
         self.tick_shell(id);
+    }
+
+    pub(super) fn followed(&mut self, id: NodeId, stream: u64) {
+        let now = self.now;
+        if let Some(Machine::Shard(_, shell)) = self.machine(id)
+            && shell.reads(stream)
+        {
+            shell.fed(false, now);
+        }
     }
 
     pub(super) fn take_feed(&mut self, id: NodeId, stream: u64, blocks: &CertifiedBlocks) {
