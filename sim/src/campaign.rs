@@ -9,6 +9,7 @@ use crate::{
     trace::Trace,
     world::{Outcome, World},
 };
+use kakera_chain::units::ChainId;
 use serde::Serialize;
 use std::{
     collections::BTreeMap,
@@ -79,6 +80,38 @@ pub struct Figures {
     pub least_blocks: u64,
     /// What was measured, summed over the seeds.
     pub measures: Measures,
+    /// What came of more faults than a committee tolerates, where the scenario has so many.
+    pub excess: Option<Excess>,
+}
+
+/// Seeds of a scenario in which more members may be faulty than a committee tolerates, by what came of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Excess {
+    /// Some chain certified nothing after all was healed.
+    pub stalled: u64,
+    /// Two branches of some chain were certified, and evidence shows who did it.
+    pub broken: u64,
+    /// In every chain evidence is held against more weight than it tolerates.
+    pub proven: u64,
+    /// In some chain.
+    pub proven_somewhere: u64,
+}
+
+impl Excess {
+    fn add(&mut self, scenario: &Scenario, measures: &Measures) {
+        let shape = &scenario.network;
+        let tolerated = |chain: &String| match chain == &ChainId::Beacon.to_string() {
+            true => u64::from(shape.beacon.saturating_sub(1)) / 3,
+            false => u64::from(shape.members.saturating_sub(1)) / 3,
+        };
+        let proven = measures.evidence_weight.iter().filter(|(chain, weight)| **weight > tolerated(chain)).count();
+        let healed = Moment::ms(scenario.phases.heal_at()).0;
+        let goes_on = measures.last_certified_us.values().filter(|at| **at > healed).count();
+        self.stalled += u64::from(goes_on <= usize::from(shape.shards));
+        self.broken += u64::from(measures.broken);
+        self.proven += u64::from(proven > usize::from(shape.shards));
+        self.proven_somewhere += u64::from(proven > 0);
+    }
 }
 
 impl Campaign<'_> {
@@ -165,6 +198,9 @@ impl Figures {
         self.virtual_us += violation.as_ref().map_or(scenario.phases.end() * 1_000, |violation| violation.at.0);
         if let Some(violation) = violation {
             self.failures.push(Failure { seed: ran.seed, violation: violation.clone() });
+        }
+        if scenario.expect.may_break_with_evidence {
+            self.excess.get_or_insert_default().add(scenario, measures);
         }
         join(&mut self.measures, measures);
     }

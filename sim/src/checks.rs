@@ -199,10 +199,15 @@ pub struct Checks {
     broken: bool,
 }
 
+impl Default for Checks {
+    fn default() -> Checks {
+        Checks::new()
+    }
+}
+
 impl Checks {
     /// All checks: the first that fails names what is wrong, so that causes come before what follows from them.
-    pub fn new(scenario: &Scenario, setup: &Setup, nodes: &[Node]) -> Checks {
-        let _ = (scenario, setup, nodes);
+    pub fn new() -> Checks {
         let all: Vec<Box<dyn Check>> = vec![
             Box::new(soundness::Soundness),
             Box::new(equivocation::Equivocation::default()),
@@ -215,6 +220,11 @@ impl Checks {
             Box::new(progress::Progress::default()),
         ];
         Checks { all, broken: false }
+    }
+
+    /// Whether two branches of a chain were certified where the scenario allows it, with evidence of who did it.
+    pub fn is_broken(&self) -> bool {
+        self.broken
     }
 
     /// The names of all, in order.

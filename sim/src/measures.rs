@@ -57,6 +57,8 @@ pub struct Measures {
     pub evidence_weight: BTreeMap<String, u64>,
     /// By chain the weight of the members that every running honest node holds evidence against.
     pub convicted_weight: BTreeMap<String, u64>,
+    /// Whether two branches of a chain were certified, and evidence shows who did it.
+    pub broken: bool,
     /// By chain when a block was last certified anywhere, in microseconds.
     pub last_certified_us: BTreeMap<String, u64>,
     /// Messages sent, by all shard nodes.

@@ -111,7 +111,7 @@ impl World {
         let wires = Wires::new(scenario.links.clone(), nodes.len(), Random::stream(seed, "links"));
         let twists = Twist::all(scenario, &setup, &nodes, seed);
         let plan = faults::plan(scenario, &nodes, seed);
-        let checks = Checks::new(scenario, &setup, &nodes);
+        let checks = Checks::new();
         let workload = Workload::new(scenario, &setup, seed);
         let mut queue = Queue::default();
         for (at, action) in plan {
@@ -147,6 +147,7 @@ impl World {
     pub fn run(mut self, progress: impl FnMut(Moment)) -> Outcome {
         self.live(progress);
         let (digest, trace) = self.trace.finish();
+        self.measures.broken = self.checks.is_broken();
         self.measures.finish(&self.nodes, &self.workload, &self.setup);
         self.measures.guilt(&self.nodes, &self.setup);
         Outcome { violation: self.violation, digest, trace, events: self.events, measures: self.measures }

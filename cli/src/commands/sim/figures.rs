@@ -1,7 +1,11 @@
 //! A campaign's figures as a table.
 
 use crate::output;
-use kakera_sim::{campaign::Figures, measures::Times, scenario::Scenario};
+use kakera_sim::{
+    campaign::{Excess, Figures},
+    measures::Times,
+    scenario::Scenario,
+};
 
 const HEAD: [&str; 13] = [
     "scenario",
@@ -24,6 +28,21 @@ pub(super) fn table(scenarios: &[Scenario], figures: &[Figures]) -> String {
     let ran = scenarios.iter().zip(figures).filter(|(_, figures)| figures.seeds > 0);
     let rows: Vec<Vec<String>> = ran.map(|(scenario, figures)| row(scenario, figures)).collect();
     output::table(&HEAD, &rows)
+}
+
+/// What came of more faults than are tolerated, in words: a line for each scenario that has so many.
+pub(super) fn excess(scenarios: &[Scenario], figures: &[Figures]) -> Vec<String> {
+    let of = |(scenario, figures): (&Scenario, &Figures)| {
+        let (excess, seeds) = (figures.excess?, figures.seeds);
+        let Excess { stalled, broken, proven, proven_somewhere } = excess;
+        Some(format!(
+            "{}: of {seeds} seeds {stalled} ended without finality in some chain; {broken} certified two branches, each \
+             time with evidence of who did it; evidence against more than is tolerated: in every chain {proven}, in \
+             some {proven_somewhere}",
+            scenario.name
+        ))
+    };
+    scenarios.iter().zip(figures).filter_map(of).collect()
 }
 
 fn row(scenario: &Scenario, figures: &Figures) -> Vec<String> {

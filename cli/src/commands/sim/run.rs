@@ -55,6 +55,9 @@ pub(super) fn run(args: &SimRunArgs, output: Output) -> Result<()> {
     progress.finish(&format!("{ran} in {:.1} s, {passed}", began.elapsed().as_secs_f64()));
     if !output.json {
         output.line(&figures::table(&scenarios, &figures));
+        for line in figures::excess(&scenarios, &figures) {
+            output.line(&line);
+        }
     }
     if failed == 0 {
         return Ok(());
