@@ -221,11 +221,6 @@ impl Node {
         }
     }
 
-    /// Whether its process runs and is not frozen.
-    pub fn is_up(&self) -> bool {
-        self.process.as_ref().is_some_and(|process| !process.frozen)
-    }
-
     /// The running replica of a shard.
     pub fn shard(&self) -> Option<&Replica<ShardRules>> {
         match &self.process.as_ref()?.machine {

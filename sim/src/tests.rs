@@ -4,6 +4,7 @@
 mod mutants;
 
 use crate::{scenario::Scenario, world::World};
+use std::collections::BTreeMap;
 
 #[test]
 fn a_calm_world_moves_and_settles() {
@@ -12,4 +13,21 @@ fn a_calm_world_moves_and_settles() {
     println!("{}", serde_json::to_string_pretty(&outcome.measures).unwrap());
     assert_eq!(outcome.violation, None);
     assert_eq!(outcome.measures.ended, outcome.measures.ordered);
+}
+
+/// What was asked and answered is not asked again at once: answers are counted, and other questions need them.
+#[test]
+fn nobody_asks_a_peer_for_one_justification_again_and_again() {
+    let scenario = crate::library::find("partition-one").unwrap().scenario;
+    let mut worst = BTreeMap::<(u64, String), u32>::new();
+    for seed in 70..90 {
+        let trace = World::new(&scenario, seed, true).run(|_| {}).trace.unwrap();
+        for line in trace.lines().filter(|line| line.contains("want cites")) {
+            let (_, question) = line.split_once(' ').unwrap();
+            *worst.entry((seed, question.to_owned())).or_default() += 1;
+        }
+    }
+    assert!(!worst.is_empty(), "somebody must ask");
+    let most = worst.iter().max_by_key(|(_, count)| **count).unwrap();
+    assert!(*most.1 <= 16, "{most:?}");
 }

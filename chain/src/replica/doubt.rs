@@ -42,14 +42,15 @@ impl Doubts {
 }
 
 impl<A: Application> Replica<A> {
-    /// Messages whose full justification is worth asking for.
+    /// Messages whose full justification is worth asking for, or was: one that was told stays among them while its
+    /// turn lasts, so that the wait between two requests goes on growing. What was told of an earlier message of the
+    /// same sender takes its place, and it is asked for again later.
     pub(super) fn doubted(&mut self) -> Vec<MessageId> {
         if self.now >= self.doubts.next_review {
             self.doubts.next_review = self.now.plus(self.timing.delay_ms);
             self.review_doubts();
         }
-        let unknown = |id: &MessageId| self.engine.is_parked(id) && self.engine.supplied_cites(id).is_none();
-        self.doubts.turns.values().map(|(id, _)| *id).filter(unknown).collect()
+        self.doubts.turns.values().map(|(id, _)| *id).filter(|id| self.engine.is_parked(id)).collect()
     }
 
     fn review_doubts(&mut self) {
