@@ -5,8 +5,8 @@
 //! full tells; it is asked for once a few rounds of asking for the step's end have brought nothing.
 
 use super::Replica;
-use crate::{application::Application, units::Timestamp};
-use kakera_cbc::{Member, MessageId, Missing};
+use crate::{application::Application, message::Statement, units::Timestamp};
+use kakera_cbc::{Member, MessageId, Missing, Observation, cites_digest};
 use std::collections::BTreeMap;
 
 /// How long a message waits for another before it is doubted, in network delays: three rounds of asking.
@@ -22,12 +22,20 @@ struct Doubt {
     turns: u32,
 }
 
+/// Whose turn it is of a sender's messages.
+struct Turn {
+    id: MessageId,
+    until: Timestamp,
+    /// What it cites in full, once a peer has told. Not with the engine, which keeps one such list of each sender: an
+    /// answer brings those of the sender's earlier messages too, and each would take the other's place.
+    told: Option<Vec<Observation>>,
+}
+
 /// At most one message of each sender is doubted at a time, so that nobody's junk hides what others said.
 #[derive(Default)]
 pub(super) struct Doubts {
     waiting: BTreeMap<MessageId, Doubt>,
-    /// Whose turn it is of each sender's messages, and until when.
-    turns: BTreeMap<Member, (MessageId, Timestamp)>,
+    turns: BTreeMap<Member, Turn>,
     next_review: Timestamp,
 }
 
@@ -37,20 +45,37 @@ impl Doubts {
         let limits = kakera_cbc::Limits::default();
         let most = (limits.pending_total as u64).min(members * limits.pending_per_sender as u64);
         hold("messages in doubt", self.waiting.len(), most);
+        // Each with one justification at most.
         hold("turns of doubt", self.turns.len(), members);
+    }
+
+    /// What a sender's message cites in full, if it has its turn and a peer has told.
+    pub(super) fn told(&self, sender: Member, id: &MessageId) -> Option<&[Observation]> {
+        self.turns.get(&sender).filter(|turn| turn.id == *id)?.told.as_deref()
     }
 }
 
 impl<A: Application> Replica<A> {
-    /// Messages whose full justification is worth asking for, or was: one that was told stays among them while its
-    /// turn lasts, so that the wait between two requests goes on growing. What was told of an earlier message of the
-    /// same sender takes its place, and it is asked for again later.
+    /// Messages whose full justification is worth asking for.
     pub(super) fn doubted(&mut self) -> Vec<MessageId> {
         if self.now >= self.doubts.next_review {
             self.doubts.next_review = self.now.plus(self.timing.delay_ms);
             self.review_doubts();
         }
-        self.doubts.turns.values().map(|(id, _)| *id).filter(|id| self.engine.is_parked(id)).collect()
+        let untold = self.doubts.turns.values().filter(|turn| turn.told.is_none()).map(|turn| turn.id);
+        untold.filter(|id| self.engine.is_parked(id)).collect()
+    }
+
+    /// Takes what a message cites, as a peer has told it: answers whether this message has its turn.
+    pub(super) fn clear_doubt(&mut self, id: &MessageId, cites: &[Observation]) -> bool {
+        let Some((_, carried)) = self.waiting.get(id) else { return false };
+        let Statement { sender, cites: digest, .. } = &carried.message.statement;
+        let Some(turn) = self.doubts.turns.get_mut(sender).filter(|turn| turn.id == *id) else { return false };
+        if turn.told.is_none() && cites_digest(cites) == *digest {
+            turn.told = Some(cites.to_vec());
+            self.judge_again(id);
+        }
+        true
     }
 
     fn review_doubts(&mut self) {
@@ -65,7 +90,7 @@ impl<A: Application> Replica<A> {
             .collect();
         doubts.waiting.retain(|id, _| engine.is_parked(id));
         // One that waits for what it was found to cite keeps its turn, and with it the full justification.
-        doubts.turns.retain(|_, (id, until)| engine.is_parked(id) && now < *until);
+        doubts.turns.retain(|_, turn| engine.is_parked(&turn.id) && now < turn.until);
         let patience = self.timing.delay_ms.saturating_mul(PATIENCE_DELAYS);
         let mut next = BTreeMap::new();
         for (id, (sender, seq)) in &waiting {
@@ -83,7 +108,7 @@ impl<A: Application> Replica<A> {
             if let Some(doubt) = doubts.waiting.get_mut(&id) {
                 doubt.turns = doubt.turns.saturating_add(1);
             }
-            doubts.turns.insert(sender, (id, now.plus(TURN_MS)));
+            doubts.turns.insert(sender, Turn { id, until: now.plus(TURN_MS), told: None });
         }
     }
 }

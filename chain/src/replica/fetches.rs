@@ -56,14 +56,6 @@ struct Fetch {
     told: Option<Member>,
 }
 
-impl Fetch {
-    /// The next request comes after twice the time that the last one had, up to a limit.
-    fn wait(&mut self, delay_ms: u64, now: Timestamp) {
-        let wait = delay_ms.saturating_mul(2 << self.tries.min(16)).min(LONGEST_WAIT_MS);
-        (self.at, self.tries) = (now.plus(wait), self.tries.saturating_add(1));
-    }
-}
-
 /// Requests under way: one for each thing that a parked message misses (the engine bounds those), and a few that the
 /// status of each peer makes worth a try.
 pub(super) struct Fetches {
@@ -196,18 +188,12 @@ impl Fetches {
         self.wants.iter().filter(|(_, fetch)| fetch.at <= now).map(|(want, _)| *want).collect()
     }
 
-    /// Nobody is asked now: the same wait passes as if somebody had been.
-    pub(super) fn put_off(&mut self, want: Want, now: Timestamp) {
-        if let Some(fetch) = self.wants.get_mut(&want) {
-            fetch.wait(self.delay_ms, now);
-        }
-    }
-
     /// Whom to ask now, and how many requests went before since the wait was the shortest.
     pub(super) fn turn(&mut self, want: Want, asker: Asker, now: Timestamp) -> Option<(Member, u32)> {
         let fetch = self.wants.get_mut(&want)?;
         let tries = fetch.tries;
-        fetch.wait(self.delay_ms, now);
+        let wait = self.delay_ms.saturating_mul(2 << tries.min(16)).min(LONGEST_WAIT_MS);
+        (fetch.at, fetch.tries) = (now.plus(wait), tries.saturating_add(1));
         let aim = fetch.aim.take().filter(|to| Some(*to) != asker.me);
         let to = aim.or_else(|| {
             fetch.owed = false;

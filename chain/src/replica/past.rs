@@ -13,14 +13,13 @@
 //! until then old messages are taken of those that the rebuild was made for, and otherwise only what others cite.
 
 use super::{
-    Breach, Effect, Replica, record,
+    Breach, Replica, record,
     replay::{Phase, Replay, begin},
     restart::InvalidStore,
 };
 use crate::{
     application::Application,
     codec,
-    peer::Carried,
     store::{StoreFailure, Table},
     units::Timestamp,
 };
@@ -318,13 +317,6 @@ impl<A: Application> Replica<A> {
             if let Some(cites) = old.supplied_cites(&id) {
                 self.engine.supply_cites(&id, cites.to_vec());
             }
-        }
-    }
-
-    fn admit_again(&mut self, from: Member, id: MessageId, carried: Carried) {
-        let admitted = self.proposed(&carried).and_then(|block| self.admit(from, id, carried, block));
-        if let Err(reason) = admitted {
-            self.out.sent.push(Effect::Refused { from, reason });
         }
     }
 

@@ -145,7 +145,11 @@ impl<A: Application> Replica<A> {
         {
             return Ok(());
         }
-        let missing = match self.engine.check(self.slot(), &message) {
+        let verdict = match self.doubts.told(sender, &id) {
+            Some(cites) => self.engine.check_full(self.slot(), &message, cites),
+            None => self.engine.check(self.slot(), &message),
+        };
+        let missing = match verdict {
             Verdict::Known => return Ok(()),
             Verdict::Invalid(reason) => return Err(Refused::Message(reason)),
             // What is stored and has left memory was judged before.
@@ -161,7 +165,8 @@ impl<A: Application> Replica<A> {
                 };
                 match held {
                     Ok(held) => {
-                        if let Some(cites) = self.engine.supplied_cites(&id).map(<[Observation]>::to_vec) {
+                        let told = self.doubts.told(sender, &id).or_else(|| self.engine.supplied_cites(&id));
+                        if let Some(cites) = told.map(<[Observation]>::to_vec) {
                             self.keep_cites(&id, &cites);
                         }
                         self.insert(id, carried, checked, held);
@@ -207,11 +212,25 @@ impl<A: Application> Replica<A> {
             let released: Vec<_> =
                 released.into_iter().filter_map(|message| self.waiting.remove_entry(&message.id)).collect();
             for (id, (from, carried)) in released {
-                let admitted = self.proposed(&carried).and_then(|block| self.admit(from, id, carried, block));
-                if let Err(reason) = admitted {
-                    self.out.sent.push(Effect::Refused { from, reason });
-                }
+                self.admit_again(from, id, carried);
             }
+        }
+    }
+
+    /// Looks again at a parked message of which more is known now.
+    pub(super) fn judge_again(&mut self, id: &MessageId) {
+        if self.engine.unpark(id).is_some()
+            && let Some((from, carried)) = self.waiting.remove(id)
+        {
+            self.admit_again(from, *id, carried);
+        }
+    }
+
+    /// Judges a message that has waited.
+    pub(super) fn admit_again(&mut self, from: Member, id: MessageId, carried: Carried) {
+        let admitted = self.proposed(&carried).and_then(|block| self.admit(from, id, carried, block));
+        if let Err(reason) = admitted {
+            self.out.sent.push(Effect::Refused { from, reason });
         }
     }
 
@@ -344,7 +363,10 @@ impl<A: Application> Replica<A> {
         if cites.len() != expected {
             return Err(Refused::Length { found: cites.len(), expected });
         }
-        self.engine.supply_cites(&message, cites.iter().map(Observation::from).collect());
+        let cites: Vec<Observation> = cites.iter().map(Observation::from).collect();
+        if !self.clear_doubt(&message, &cites) {
+            self.engine.supply_cites(&message, cites);
+        }
         Ok(())
     }
 

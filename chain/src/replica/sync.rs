@@ -32,10 +32,6 @@ impl<A: Application> Replica<A> {
     }
 
     fn request(&mut self, want: Want) {
-        if matches!(want, Want::Cites(id) if self.engine.supplied_cites(&id).is_some()) {
-            self.fetches.put_off(want, self.now);
-            return;
-        }
         let asker = Asker { chain: self.era.chain, me: self.engine.me(), members: self.seats.committee.len() };
         let Some((to, tries)) = self.fetches.turn(want, asker, self.now) else { return };
         let message = match want {

@@ -10,6 +10,11 @@ fn held(bench: &Bench, puppet: &Puppet, seq: u64) -> usize {
     bench.replicas[0].as_ref().unwrap().engine.by_seq(Member(puppet.me as u16), seq).len()
 }
 
+fn signed(message: &PeerMessage) -> &SignedMessage {
+    let PeerMessage::Message(carried) = message else { panic!("a message was said") };
+    &carried.message
+}
+
 #[test]
 fn the_other_branch_is_found_by_what_its_messages_cite_in_full() {
     let mut bench = Bench::new(4, 240);
@@ -40,4 +45,45 @@ fn the_other_branch_is_found_by_what_its_messages_cite_in_full() {
     bench.give(1, 1);
     bench.run(5_000);
     bench.assert_agreement(1);
+}
+
+/// An answer brings what the sender's earlier messages cite as well. While one of those waits for something else, what
+/// was told of both is remembered and not asked for again.
+#[test]
+fn what_was_told_is_remembered_until_the_senders_earlier_messages_have_come() {
+    (241..247).for_each(remembers_what_was_told);
+}
+
+fn remembers_what_was_told(seed: u64) {
+    let mut bench = Bench::new(4, seed);
+    bench.run(2_000);
+    let mut one = Puppet::of(&mut bench, 3);
+    let mut other = Puppet { engine: one.engine.clone(), me: 3, era: one.era };
+    let mut honest = Puppet::of(&mut bench, 2);
+    bench.run(1_000);
+    let now = slot(&bench);
+    let told_to_0 = [one.say(now), one.say(now)];
+    let told_to_1 = [other.say(now - 1), other.say(now - 1)];
+    // Each of the honest member's two messages cites one more of the branch that member 0 does not know.
+    let cited = told_to_1.clone().map(|message| {
+        honest.take(signed(&message));
+        honest.say(now)
+    });
+    (bench.lose_answers, bench.lose_evidence) = (true, true);
+    for (from, message) in [(3, &told_to_1[0]), (3, &told_to_1[1]), (2, &cited[0]), (2, &cited[1])] {
+        bench.hear(1, from, message.clone());
+    }
+    bench.sends = Some(Vec::new());
+    for (from, message) in [(3, &told_to_0[0]), (3, &told_to_0[1]), (2, &cited[0]), (2, &cited[1])] {
+        bench.hear(0, from, message.clone());
+    }
+    bench.run(5_000);
+    let last = honest.engine.latest(Member(2)).unwrap().1;
+    let holds = |bench: &Bench| bench.replicas[0].as_ref().unwrap().engine.contains(&last);
+    let sends = bench.sends.take().unwrap().into_iter();
+    let asked = sends.filter(|(_, from, _, message)| *from == 0 && *message == PeerMessage::WantCites(last)).count();
+    assert!((1..=3).contains(&asked), "each of the others once, not {asked} times");
+    assert!(!holds(&bench));
+    told_to_1.into_iter().for_each(|message| drop(bench.hear(0, 3, message)));
+    assert!(holds(&bench), "nothing is left to ask for");
 }
