@@ -1,27 +1,35 @@
 //! The beacon as an application: what a replica of the beacon chain runs.
 
 use crate::{
-    committees::Committees,
     crosslink::InvalidCrosslink,
+    draw::Bench,
     index,
+    life::Court,
     pool::Pool,
+    randomness::{InvalidReveal, Links, Reveal},
     sound::{Era, KnownCertificates, SoundCrosslink},
-    state::BeaconState,
+    state::{BeaconState, ShardRecord},
+    work::{Work, convicts, executed},
 };
 use kakera_chain::{
-    BlockId,
-    application::{Application, Context, Executed, Handled, Proposal, ReferenceStatus},
-    block::{Block, Figures, Header},
-    codec::InvalidBytes,
+    BlockId, Slot,
+    application::{Application, Change, Context, Executed, Handled, Proposal, ReferenceStatus},
+    block::{Block, Header},
+    certificate::{Certificate, Seats},
+    codec::{self, InvalidBytes},
     crosslink::{BeaconItem, Crosslink},
+    era::EraPlan,
     genesis::Network,
     hash::NetworkId,
     receipt::Reference,
     signatures::Signatures,
-    store::{Store, StoreFailure, Table, Write},
-    units::{ChainId, Height, ShardId, Timestamp},
+    store::{Store, StoreFailure, Table},
+    units::{ChainId, Epoch, Height, ShardId, Timestamp, ValidatorId},
 };
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 use thiserror::Error;
 
 /// Canonical bytes of all items of a beacon block at most; three of the longest crosslinks fit.
@@ -31,11 +39,21 @@ pub const MAX_BODY_BYTES: usize = 3 * (Crosslink::MAX_BYTES + 1);
 #[derive(Clone, Debug)]
 pub struct Beacon {
     network: NetworkId,
-    committees: Committees,
     genesis: BeaconState,
     pool: Pool,
     known: KnownCertificates,
+    signatures: Signatures,
+    /// Committees by the chain, epoch and root of their era, the newest ones; with the bench, because branches of this
+    /// chain may name different ones.
+    seats: BTreeMap<(ChainId, Epoch, BlockId), (Bench, Arc<Seats>)>,
+    /// What this process reveals when it proposes; nothing: it runs no beacon validator.
+    links: Option<(ValidatorId, Links)>,
+    /// The newest certificate of the own chain.
+    certificate: Option<Certificate>,
 }
+
+/// Committees kept at most, so that none is made for every crosslink.
+const SEATS_KEPT: usize = 2 * 1024 + 2;
 
 /// What the giver of a crosslink is answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +99,26 @@ pub enum InvalidBeaconBlock {
         /// Why.
         reason: InvalidCrosslink,
     },
+    /// A reveal or an attendance that does not stand before everything else, or is there twice.
+    #[error("item {position} stands where it may not")]
+    Order {
+        /// Which.
+        position: usize,
+    },
+    /// A reveal that is not what the proposer promised.
+    #[error("item {position}: {reason}")]
+    Reveal {
+        /// Which.
+        position: usize,
+        /// Why.
+        reason: InvalidReveal,
+    },
+    /// A certificate that is not of this chain and epoch, does not hold, or was counted before.
+    #[error("item {position} shows no new attendance")]
+    Attendance {
+        /// Which.
+        position: usize,
+    },
     /// Two crosslinks of one shard.
     #[error("item {position} is a second crosslink of shard {shard}")]
     ShardTwice {
@@ -100,24 +138,33 @@ impl Beacon {
     pub fn new(network: &Network, shard_genesis: Vec<Header>) -> Beacon {
         Beacon {
             network: network.id,
-            committees: Committees::draw(network),
             genesis: BeaconState::genesis(network, shard_genesis),
             pool: Pool::new(usize::from(network.genesis.shards)),
             known: KnownCertificates::default(),
+            signatures: Signatures::default(),
+            seats: BTreeMap::new(),
+            links: None,
+            certificate: None,
         }
     }
 
     /// The same, checking what committees sign in this way.
     #[must_use]
     pub fn with_signatures(mut self, signatures: Signatures) -> Beacon {
-        let committees = std::iter::once(&mut self.committees.beacon).chain(&mut self.committees.shards);
-        committees.for_each(|seats| seats.signatures = signatures.clone());
+        self.signatures = signatures;
         self
     }
 
-    /// The committees in office.
-    pub fn committees(&self) -> &Committees {
-        &self.committees
+    /// The same, revealing these links when this validator proposes.
+    #[must_use]
+    pub fn with_links(mut self, validator: ValidatorId, links: Links) -> Beacon {
+        self.links = Some((validator, links));
+        self
+    }
+
+    /// How signatures are checked.
+    pub fn signatures(&self) -> &Signatures {
+        &self.signatures
     }
 
     /// The crosslinks that wait.
@@ -125,14 +172,28 @@ impl Beacon {
         &self.pool
     }
 
+    /// The committee of the era that a shard is in by this state.
+    fn seats(&mut self, state: &BeaconState, record: &ShardRecord) -> Arc<Seats> {
+        let key = (ChainId::Shard(record.shard()), record.era, record.root);
+        if let Some((_, seats)) = self.seats.get(&key).filter(|(bench, _)| *bench == record.bench) {
+            return Arc::clone(seats);
+        }
+        let seats = Arc::new(state.seats(&record.bench.seats(), &self.signatures));
+        if self.seats.len() >= SEATS_KEPT {
+            let oldest = self.seats.keys().min_by_key(|(_, epoch, _)| *epoch).copied();
+            oldest.map(|oldest| self.seats.remove(&oldest));
+        }
+        self.seats.insert(key, (record.bench.clone(), Arc::clone(&seats)));
+        seats
+    }
+
     /// Checks a crosslink's place in a state and that it is sound, cheap things first; lanes and figures are left to
     /// [`BeaconState::record`].
     pub fn examine(&mut self, state: &BeaconState, crosslink: Crosslink) -> Result<SoundCrosslink, InvalidCrosslink> {
         let record = state.place(&crosslink)?;
-        let shard = crosslink.shard;
-        let seats = self.committees.shard(shard).ok_or(InvalidCrosslink::UnknownShard { shard })?;
-        let (chain, epoch, root) = (ChainId::Shard(shard), state.epoch, record.root);
-        let era = Era { network: self.network, chain, epoch, root, seats };
+        let seats = self.seats(state, record);
+        let (chain, epoch, root) = (ChainId::Shard(crosslink.shard), record.era, record.root);
+        let era = Era { network: self.network, chain, epoch, root, seats: &seats };
         SoundCrosslink::check(crosslink, &era, &mut self.known)
     }
 
@@ -154,32 +215,106 @@ impl Beacon {
         }
     }
 
-    /// What waits that `parent` records, those with content first and then each shard in turn, and the state after it.
-    fn select(&self, parent: &BeaconState, height: Height) -> (BeaconState, Vec<Vec<u8>>) {
-        let (mut state, mut items, mut bytes) = (parent.clone(), Vec::new(), 0);
+    /// The order in which shards have their turn: those with content first, and then each in its turn.
+    fn turns(&self, parent: &BeaconState, height: Height) -> Vec<ShardId> {
         let count = parent.shards.len();
         let mut turn: Vec<ShardId> = (0..count).map(shard_id).collect();
         turn.rotate_left(usize::try_from(height.0 % count.max(1) as u64).expect("below the shard count"));
         turn.sort_by_key(|shard| !self.has_content(parent, *shard));
-        for shard in turn {
+        turn
+    }
+
+    /// What waits that `work` records.
+    fn select(&self, parent: &BeaconState, context: &Context, work: &mut Work) {
+        let court = self.court();
+        for shard in self.turns(parent, context.height) {
             for sound in self.pool.of(shard) {
                 let length = sound.item().len();
-                if bytes + length <= MAX_BODY_BYTES && state.record(sound).is_ok() {
-                    bytes += length;
-                    items.push(sound.item().to_vec());
+                if work.bytes + length > MAX_BODY_BYTES || reads_below(sound.crosslink(), context).is_err() {
+                    continue;
+                }
+                if let Ok(emitted) = work.state.record(sound, &court) {
+                    work.count(&self.known_seats(parent, sound), sound.crosslink());
+                    work.receipts.extend(emitted);
+                    work.push(sound.item().to_vec());
                     break;
                 }
             }
         }
-        (state, items)
+    }
+
+    /// The committee that signed a crosslink which was examined on this state.
+    fn known_seats(&self, parent: &BeaconState, sound: &SoundCrosslink) -> Arc<Seats> {
+        let record = parent.shard(sound.crosslink().shard).expect("it was examined");
+        let key = (ChainId::Shard(record.shard()), record.era, record.root);
+        let made = || Arc::new(parent.seats(&record.bench.seats(), &self.signatures));
+        let known = self.seats.get(&key).filter(|(bench, _)| *bench == record.bench);
+        known.map_or_else(made, |(_, seats)| Arc::clone(seats))
+    }
+
+    /// What judges requests.
+    fn court(&self) -> Court<'static> {
+        Court { network: self.network, judge: &convicts }
     }
 
     /// Whether something waits of a shard that this state records and that is more than a heartbeat.
     fn has_content(&self, state: &BeaconState, shard: ShardId) -> bool {
         let Some(record) = state.shard(shard) else { return false };
-        let received = record.last.header.figures.received;
+        let inbox = &record.last.header.figures.inbox;
         let waiting = self.pool.of(shard).iter();
-        waiting.filter(|sound| sound.crosslink().has_content(received)).any(|sound| state.accepts(sound).is_ok())
+        let matters = |sound: &&SoundCrosslink| {
+            let crosslink = sound.crosslink();
+            crosslink.has_content(inbox) || crosslink.headers.last().is_some_and(|last| state.closes(record, last))
+        };
+        waiting.filter(matters).any(|sound| state.accepts(sound).is_ok())
+    }
+
+    /// What the proposer reveals on this state, if this process knows it.
+    fn reveal(&mut self, state: &BeaconState, proposer: ValidatorId) -> Option<Reveal> {
+        let (validator, links) = self.links.as_mut().filter(|(validator, _)| *validator == proposer)?;
+        links.reveal(&state.registry.get(*validator)?.commitment, state.epoch)
+    }
+
+    /// Takes one item of a body.
+    fn take(
+        &mut self,
+        work: &mut Work,
+        seen: &mut BTreeSet<ShardId>,
+        position: usize,
+        context: &Context,
+        bytes: &[u8],
+    ) -> Result<(), InvalidBeaconBlock> {
+        let item = BeaconItem::decode(bytes).map_err(|reason| InvalidBeaconBlock::Bytes { position, reason })?;
+        match item {
+            BeaconItem::Reveal(reveal) => {
+                if position > 0 {
+                    return Err(InvalidBeaconBlock::Order { position });
+                }
+                work.reveal(context.validator, &reveal)
+                    .map_err(|reason| InvalidBeaconBlock::Reveal { position, reason })
+            }
+            BeaconItem::Attendance(certificate) => {
+                if !seen.is_empty() || work.attended {
+                    return Err(InvalidBeaconBlock::Order { position });
+                }
+                let shown = work.attend(*certificate, self.network, &self.signatures);
+                if shown { Ok(()) } else { Err(InvalidBeaconBlock::Attendance { position }) }
+            }
+            BeaconItem::Crosslink(crosslink) => {
+                let shard = crosslink.shard;
+                if !seen.insert(shard) {
+                    return Err(InvalidBeaconBlock::ShardTwice { position, shard });
+                }
+                let refused = |reason| InvalidBeaconBlock::Crosslink { position, reason };
+                reads_below(&crosslink, context).map_err(refused)?;
+                let sound = self.examine(&work.state, *crosslink).map_err(refused)?;
+                let seats = self.known_seats(&work.state, &sound);
+                let emitted = work.state.record(&sound, &self.court()).map_err(refused)?;
+                work.count(&seats, sound.crosslink());
+                work.receipts.extend(emitted);
+                Ok(())
+            }
+        }
     }
 }
 
@@ -190,11 +325,11 @@ impl Application for Beacon {
     type Invalid = InvalidBeaconBlock;
 
     fn genesis(&self) -> Executed<BeaconState> {
-        executed(self.genesis.clone(), 0)
+        executed(self.genesis.clone(), 0, Vec::new())
     }
 
     fn restore(&mut self, header: &Header, store: &dyn Store) -> Result<Option<BeaconState>, StoreFailure> {
-        let Some(state) = index::load_state(store)? else { return Ok(None) };
+        let Some(state) = index::state_at(store, header.height)? else { return Ok(None) };
         if state.root() != header.state_root {
             let reason = format!("the stored state is not that of the certified block at height {}", header.height);
             return Err(StoreFailure { table: Table::State, reason });
@@ -210,7 +345,7 @@ impl Application for Beacon {
     fn execute(
         &mut self,
         parent: &BeaconState,
-        _context: &Context,
+        context: &Context,
         body: &[Vec<u8>],
         witnesses: &[Vec<u8>],
     ) -> Result<Executed<BeaconState>, InvalidBeaconBlock> {
@@ -221,30 +356,36 @@ impl Application for Beacon {
         if found > MAX_BODY_BYTES {
             return Err(InvalidBeaconBlock::TooLong { found, limit: MAX_BODY_BYTES });
         }
-        let mut state = parent.clone();
-        let mut seen = BTreeSet::new();
+        let (mut work, mut seen) = (Work::new(parent), BTreeSet::new());
         for (position, bytes) in body.iter().enumerate() {
-            let BeaconItem::Crosslink(crosslink) =
-                BeaconItem::decode(bytes).map_err(|reason| InvalidBeaconBlock::Bytes { position, reason })?;
-            let shard = crosslink.shard;
-            if !seen.insert(shard) {
-                return Err(InvalidBeaconBlock::ShardTwice { position, shard });
-            }
-            self.examine(&state, *crosslink)
-                .and_then(|sound| state.record(&sound))
-                .map_err(|reason| InvalidBeaconBlock::Crosslink { position, reason })?;
+            self.take(&mut work, &mut seen, position, context, bytes)?;
         }
-        Ok(executed(state, body.len()))
+        Ok(work.finish(context, body.len()).0)
     }
 
-    fn has_work(&self, parent: &BeaconState, _reference: &Reference) -> bool {
-        (0..parent.shards.len()).any(|shard| self.has_content(parent, shard_id(shard)))
+    fn has_work(&self, parent: &BeaconState, _reference: &Reference, slot: Slot) -> bool {
+        parent.is_due(slot) || (0..parent.shards.len()).any(|shard| self.has_content(parent, shard_id(shard)))
     }
 
-    fn propose(&mut self, parent: &BeaconState, context: &Context, empty: bool) -> Proposal<BeaconState> {
-        let (state, body) = if empty { (parent.clone(), Vec::new()) } else { self.select(parent, context.height) };
-        let executed = executed(state, body.len());
-        Proposal { reference: context.reference, body, witnesses: Vec::new(), executed }
+    fn propose(&mut self, parent: &BeaconState, context: &Context, empty: bool) -> Option<Proposal<BeaconState>> {
+        let mut work = Work::new(parent);
+        if let Some(reveal) = self.reveal(parent, context.validator)
+            && work.reveal(context.validator, &reveal).is_ok()
+        {
+            work.push(codec::encode(&BeaconItem::Reveal(reveal)));
+        }
+        // Once there is stake it is worth something to have been there.
+        if let Some(certificate) = self.certificate.clone().filter(|_| parent.has_stake() && !empty)
+            && work.attend(certificate.clone(), self.network, &self.signatures)
+        {
+            work.push(codec::encode(&BeaconItem::Attendance(Box::new(certificate))));
+        }
+        if !empty {
+            self.select(parent, context, &mut work);
+        }
+        let items = work.items.len();
+        let (executed, body) = work.finish(context, items);
+        Some(Proposal { reference: context.reference, body, witnesses: Vec::new(), executed })
     }
 
     fn certified(
@@ -253,15 +394,36 @@ impl Application for Beacon {
         block: &Block,
         before: &BeaconState,
         after: &Executed<BeaconState>,
-    ) -> Vec<Write> {
-        let mut writes = vec![index::state_row(&after.state)];
+    ) -> Change {
+        let mut writes = index::state_rows(block.header.height, &after.state, &after.receipts);
         for bytes in &block.body {
-            let BeaconItem::Crosslink(crosslink) = BeaconItem::decode(bytes).expect("the block was executed");
+            let item = BeaconItem::decode(bytes).expect("the block was executed");
+            let BeaconItem::Crosslink(crosslink) = item else { continue };
             let below = before.shard(crosslink.shard).expect("the block was executed");
             writes.extend(index::crosslink_rows(&below.last.header, &crosslink, block.header.height));
         }
+        writes.extend(index::emitted_rows(&after.receipts, block.header.height));
         self.pool.forget(&after.state);
-        writes
+        // Nothing certified is ever undone on this chain.
+        Change { writes, undo: Vec::new() }
+    }
+
+    fn certificate(&mut self, certificate: &Certificate) {
+        self.certificate = Some(certificate.clone());
+    }
+
+    fn settled(&self) -> Height {
+        Height(u64::MAX - 1)
+    }
+
+    fn undone(&mut self, _header: &Header, _state: &BeaconState) {}
+
+    fn enter(&mut self, _era: &kakera_chain::era::Era) {
+        self.certificate = None;
+    }
+
+    fn successor(&self, id: BlockId, header: &Header, state: &BeaconState) -> Option<EraPlan> {
+        Some(state.beacon_era((header.height, id), &self.signatures))
     }
 
     fn handle(&mut self, _now: Timestamp, head: &BeaconState, input: Crosslink) -> Handled<Reply> {
@@ -277,17 +439,20 @@ impl Application for Beacon {
     fn gossip(&mut self, _now: Timestamp, head: &BeaconState, bytes: &[u8]) -> Handled<()> {
         let gossip = match BeaconItem::decode(bytes) {
             Ok(BeaconItem::Crosslink(crosslink)) => self.offer(head, *crosslink).gossip,
-            Err(_) => None,
+            Ok(BeaconItem::Reveal(_) | BeaconItem::Attendance(_)) | Err(_) => None,
         };
         handled((), gossip)
     }
 }
 
-fn executed(state: BeaconState, items: usize) -> Executed<BeaconState> {
-    state.conservation().expect("what is recorded conserves the supply, shard by shard and lane by lane");
-    let transactions = u32::try_from(items).expect("at most one item a shard");
-    let figures = Figures { transactions, ..Figures::default() };
-    Executed { state_root: state.root(), state, receipts: Vec::new(), figures }
+/// Whether a crosslink's headers read beacon blocks below the one that would record it. References never go back, so that
+/// a claim to have read the future would bind whoever makes the shard's later blocks.
+fn reads_below(crosslink: &Crosslink, context: &Context) -> Result<(), InvalidCrosslink> {
+    let above = |header: &Header| header.reference.height >= context.height || header.reference.slot >= context.slot;
+    match crosslink.headers.iter().position(above) {
+        Some(position) => Err(InvalidCrosslink::FutureReference { position }),
+        None => Ok(()),
+    }
 }
 
 fn handled<R>(reply: R, gossip: Option<Vec<u8>>) -> Handled<R> {

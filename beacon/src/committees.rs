@@ -1,15 +1,14 @@
 //! The committees of every chain, drawn from the registry by the network's seed.
 
 use crate::{
+    draw::{Bench, Benches, Row, draw_seed},
     risk::{CommitteeRisk, adversary_seats, committee_risk},
-    shuffle::Shuffle,
 };
 use kakera_chain::{
     Committee,
     certificate::Seats,
-    codec,
     genesis::{GenesisValidator, Network, Role},
-    hash::{Hash, Tag},
+    hash::Hash,
     keys::PublicKey,
     units::{ChainId, Epoch, ShardId, ValidatorId},
 };
@@ -18,7 +17,7 @@ use std::collections::BTreeMap;
 /// The committees of one epoch.
 #[derive(Clone, Debug)]
 pub struct Committees {
-    /// The beacon chain's: all beacon validators, in registry order.
+    /// The beacon chain's; members ascend by validator.
     pub beacon: Seats,
     /// Each shard's, by [`ShardId`]; members ascend by validator.
     pub shards: Vec<Seats>,
@@ -36,38 +35,37 @@ pub struct Standby {
 }
 
 impl Committees {
-    /// Draws the committees of epoch 0.
-    ///
-    /// All seats of shard validators stand in a row, in registry order; the row is shuffled by
-    /// `SHA-256(seed tag ‖ network seed ‖ "shards" ‖ epoch)`, so that place `p` is taken by seat
-    /// `compute_shuffled_index(p)`; each shard takes the next `committee_seats` places. A member is one validator, its
-    /// weight the seats it took there.
+    /// Draws the committees of epoch 0: [`Benches::first`] over all seats of each role, by [`draw_seed`] of the network's
+    /// seed.
     pub fn draw(network: &Network) -> Committees {
         let genesis = &network.genesis;
-        let row = SeatRow::of(&genesis.validators);
-        let seed = draw_seed(network, b"shards", Epoch(0));
-        let shuffle = Shuffle::new(row.len(), seed.0);
-        let size = u64::from(genesis.committee_seats);
-        let mut free = row.seats();
-        let shards = (0..u64::from(genesis.shards))
-            .map(|shard| {
-                let mut weights = BTreeMap::<ValidatorId, u64>::new();
-                for place in shard * size..(shard + 1) * size {
-                    let validator = row.holder(shuffle.index(place));
-                    *weights.entry(validator).or_default() += 1;
-                    *free.get_mut(&validator).expect("a holder stands in the row") -= 1;
-                }
-                seats_of(&genesis.validators, weights)
-            })
-            .collect();
-        let beacon = numbered(&genesis.validators)
-            .filter(|(_, validator)| validator.role == Role::Beacon)
-            .map(|(id, validator)| (id, u64::from(validator.seats)))
-            .collect();
-        let standbys = free.into_iter().filter(|(_, seats)| *seats > 0);
+        let row = |role: Role| -> Row {
+            let those = numbered(&genesis.validators).filter(|(_, validator)| validator.role == role);
+            those.map(|(id, validator)| (id, validator.seats)).collect()
+        };
+        let shards = row(Role::Shard);
+        let beacon_seats = genesis.epochs.and_then(|epochs| epochs.beacon_seats);
+        let seed = draw_seed(network.seed(), Epoch(0));
+        let (count, size) = (genesis.shards, genesis.committee_seats);
+        let benches = Benches::first(&row(Role::Beacon), &shards, count, size, beacon_seats, seed);
+        Committees::of(&benches, &shards, |id| genesis.validators[usize::try_from(id.0).expect("an index")].key)
+    }
+
+    /// Committees that were drawn. A member is one validator, its weight the seats that it has there. The row says whose
+    /// seats stand by; `key` is each validator's.
+    pub fn of(benches: &Benches, row: &Row, key: impl Fn(ValidatorId) -> PublicKey) -> Committees {
+        let shard = |bench: &Bench| {
+            let mut weights = BTreeMap::<ValidatorId, u64>::new();
+            for holder in &bench.0 {
+                *weights.entry(*holder).or_default() += 1;
+            }
+            seats_of(weights, &key)
+        };
+        let beacon = benches.beacon.iter().map(|(id, seats)| (*id, u64::from(*seats))).collect();
+        let standbys = benches.standbys(row).into_iter();
         Committees {
-            beacon: seats_of(&genesis.validators, beacon),
-            shards,
+            beacon: seats_of(beacon, &key),
+            shards: benches.shards.iter().map(shard).collect(),
             standbys: standbys.map(|(validator, seats)| Standby { validator, seats }).collect(),
         }
     }
@@ -94,61 +92,22 @@ impl Committees {
     }
 }
 
-/// The seed of a chain's leader schedule in epoch 0: `SHA-256(seed tag ‖ network seed ‖ "leaders" ‖ epoch ‖ chain)`.
+/// The seed of a chain's leader schedule in epoch 0.
 pub fn leader_seed(network: &Network, chain: ChainId) -> Hash {
-    let drawn = draw_seed(network, b"leaders", Epoch(0));
-    Hash::of(&[Tag::SEED.bytes(), &drawn.0, &codec::encode(&chain)])
-}
-
-fn draw_seed(network: &Network, purpose: &[u8], epoch: Epoch) -> Hash {
-    Hash::of(&[Tag::SEED.bytes(), &network.seed().0, purpose, &codec::encode(&epoch)])
+    crate::epochs::leader_seed(network.seed(), Epoch(0), chain)
 }
 
 fn numbered(validators: &[GenesisValidator]) -> impl Iterator<Item = (ValidatorId, &GenesisValidator)> {
     (0..).map(ValidatorId).zip(validators)
 }
 
-fn seats_of(validators: &[GenesisValidator], weights: BTreeMap<ValidatorId, u64>) -> Seats {
-    let key = |id: &ValidatorId| -> PublicKey { validators[usize::try_from(id.0).expect("an index")].key };
+pub(crate) fn seats_of(weights: BTreeMap<ValidatorId, u64>, key: impl Fn(ValidatorId) -> PublicKey) -> Seats {
     Seats {
-        keys: weights.keys().map(key).collect(),
+        keys: weights.keys().map(|id| key(*id)).collect(),
         validators: weights.keys().copied().collect(),
         committee: Committee::new(weights.into_values().collect())
-            .expect("the genesis check gives every committee a seat and at most 65,535 members"),
+            .expect("a draw gives every committee a seat and at most 65,535 members"),
         signatures: Default::default(),
-    }
-}
-
-/// All seats of shard validators in registry order, kept as sums.
-struct SeatRow {
-    /// Each validator and the number of the seat behind its last one.
-    ends: Vec<(ValidatorId, u64)>,
-}
-
-impl SeatRow {
-    fn of(validators: &[GenesisValidator]) -> SeatRow {
-        let mut end = 0u64;
-        let shard_validators = numbered(validators).filter(|(_, validator)| validator.role == Role::Shard);
-        let ends = shard_validators
-            .map(|(id, validator)| {
-                end += u64::from(validator.seats);
-                (id, end)
-            })
-            .collect();
-        SeatRow { ends }
-    }
-
-    fn len(&self) -> u64 {
-        self.ends.last().map_or(0, |(_, end)| *end)
-    }
-
-    fn holder(&self, seat: u64) -> ValidatorId {
-        self.ends[self.ends.partition_point(|(_, end)| *end <= seat)].0
-    }
-
-    fn seats(&self) -> BTreeMap<ValidatorId, u64> {
-        let starts = std::iter::once(0).chain(self.ends.iter().map(|(_, end)| *end));
-        self.ends.iter().zip(starts).map(|((id, end), start)| (*id, end - start)).collect()
     }
 }
 

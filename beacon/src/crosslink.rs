@@ -72,9 +72,22 @@ pub enum InvalidCrosslink {
         /// Where.
         position: usize,
     },
+    /// A header that names a beacon block which is not below the one that would record it: it could close an era before
+    /// its end, and nothing could follow it.
+    #[error("the header at position {position} names a beacon block that is not there yet")]
+    FutureReference {
+        /// Where.
+        position: usize,
+    },
     /// A header of another chain, epoch or era root.
     #[error("the header at position {position} belongs to another chain or era")]
     OtherEra {
+        /// Where.
+        position: usize,
+    },
+    /// A header above its era's switch block.
+    #[error("the header at position {position} stands on the block that closed its era")]
+    PastEra {
         /// Where.
         position: usize,
     },
@@ -99,11 +112,19 @@ pub enum InvalidCrosslink {
         /// The chain named.
         from: ChainId,
     },
-    /// A receipt to no shard of the network, or to its own.
-    #[error("a receipt goes to {to}, which is no other shard")]
+    /// A receipt to no shard of the network, or to its own, or to the beacon where there is no stake.
+    #[error("a receipt goes to {to}, which takes none from here")]
     LaneDestination {
         /// The chain named.
         to: ChainId,
+    },
+    /// A receipt that lanes between such chains do not hold.
+    #[error("receipt {seq} asks for what its destination does not do")]
+    LaneAction {
+        /// The lane.
+        lane: Lane,
+        /// Its place there.
+        seq: u64,
     },
     /// A receipt out of its lane's order.
     #[error("a receipt has seq {found} where its lane is at {expected}")]

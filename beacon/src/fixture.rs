@@ -1,30 +1,40 @@
 //! A small network for tests: shards whose chains are made by hand, certified by their real committees.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-use crate::{Beacon, BeaconState, InvalidCrosslink, genesis_header};
+use crate::{
+    Attendance, Beacon, BeaconState, Court, InvalidCrosslink, Offence, ShardRecord, Turned, draw::Bench, genesis_header,
+};
 use kakera_chain::{
     BlockId, Member, Slot,
     address::Address,
     application::{Application, Context},
     block::{Figures, Header, outbox_root},
-    certificate::{Certificate, Finality, FinalitySignature},
+    certificate::{Certificate, Finality, FinalitySignature, Seats},
+    codec,
     crosslink::Crosslink,
-    genesis::{Fees, Genesis, GenesisAccount, GenesisValidator, Lanes, Network, Role, Timing},
+    genesis::{Epochs, Fees, Genesis, GenesisAccount, GenesisValidator, Lanes, Network, Role, Staking, Timing},
     hash::{Hash, NetworkId, merkle_root},
     keys::SecretKey,
     receipt::{Lane, LaneCursor, Receipt, ReceiptAction, Reference, ReturnReason},
     store::{Row, Store, StoreFailure, Table, Write},
-    units::{ChainId, Height, ShardId},
+    units::{ChainId, Epoch, Height, ShardId, ValidatorId},
 };
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 pub(crate) const SHARDS: u16 = 3;
 pub(crate) const SEATS: u32 = 6;
 /// Each shard's allocation in [`network`].
 pub(crate) const ALLOCATION: u64 = 1_000_000;
 pub(crate) const LANE_BOUND: u64 = 8;
+/// The beacon among shards, in [`Step`] and [`lane`].
+pub(crate) const BEACON: u16 = u16::MAX;
+/// What a seat costs in [`staked`].
+pub(crate) const SEAT: u64 = 1_000;
 
-fn secret(validator: u32) -> SecretKey {
+pub(crate) fn secret(validator: u32) -> SecretKey {
     let mut seed = [9; 32];
     seed[..4].copy_from_slice(&validator.to_le_bytes());
     SecretKey::from_seed(seed)
@@ -52,6 +62,9 @@ pub(crate) fn network_of(shards: u16, committee_seats: u32, registry: &[(Role, u
         shard: timing,
         fees: Fees { block_gas: 1_000_000, block_bytes: 65_536, base_fee: 1, receipt_gas_percent: 50 },
         lanes: Lanes { bound: LANE_BOUND, lifetime_slots: 1000 },
+        epochs: None,
+        staking: None,
+        risk: None,
         validators: (0..).zip(registry).map(validator).collect(),
         accounts: Vec::new(),
     };
@@ -68,11 +81,44 @@ pub(crate) fn network() -> Network {
     network
 }
 
+/// The same with stake: each seat costs [`SEAT`], earns at most 10 an epoch, and four seats come or go in one.
+pub(crate) fn staked() -> Network {
+    let mut network = network();
+    let epochs =
+        Epochs { slots: 8, fallback_slots: 2, rotation_per_mille: 250, beacon_seats: None, unbonding: UNBONDING };
+    network.genesis.epochs = Some(epochs);
+    network.genesis.staking = Some(Staking { seat: SEAT, churn_seats: 4, reward: 10, reporter_per_mille: 100 });
+    network
+}
+
+/// Epochs from leaving until the stake is paid out in [`staked`].
+pub(crate) const UNBONDING: u64 = 3;
+
+/// Evidence that [`judge`] believes.
+pub(crate) fn evidence(validator: ValidatorId, epoch: Epoch) -> Vec<u8> {
+    codec::encode(&(validator, epoch))
+}
+
+/// Believes [`evidence`].
+pub(crate) fn judge(_: &BeaconState, bytes: &[u8], _: NetworkId) -> Result<Offence, ReturnReason> {
+    let (validator, epoch) = codec::decode(bytes, 12).map_err(|_| ReturnReason::InvalidEvidence)?;
+    Ok(Offence { validator, epoch })
+}
+
+/// The `n`th account of a shard.
+pub(crate) fn account(shard: u16, n: u8) -> Address {
+    let mut bytes = [n; 32];
+    bytes[0] = [0x11, 0x77, 0xdd][usize::from(shard)];
+    Address(bytes)
+}
+
 /// What one block of a shard does.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Step {
     /// Transfers: destination and amount.
     pub(crate) sends: Vec<(u16, u64)>,
+    /// Requests to the beacon.
+    pub(crate) asks: Vec<ReceiptAction>,
     /// Returns: the source of what is returned and its `seq`.
     pub(crate) returns: Vec<(u16, u64)>,
     /// How many receipts to take from each source.
@@ -88,25 +134,39 @@ pub(crate) struct World {
     pub(crate) network: Network,
     pub(crate) beacon: Beacon,
     pub(crate) state: BeaconState,
+    /// What the shards' blocks have read.
+    pub(crate) reference: Reference,
     tips: Vec<Header>,
+    /// The first committees, whose members a history made by hand may have let go.
+    first: Vec<(Bench, Seats)>,
     /// All receipts ever emitted.
     pub(crate) lanes: BTreeMap<Lane, Vec<Receipt>>,
 }
 
 pub(crate) fn lane(from: u16, to: u16) -> Lane {
-    Lane { from: ChainId::Shard(ShardId(from)), to: ChainId::Shard(ShardId(to)) }
+    Lane { from: chain(from), to: chain(to) }
+}
+
+fn chain(id: u16) -> ChainId {
+    if id == BEACON { ChainId::Beacon } else { ChainId::Shard(ShardId(id)) }
 }
 
 impl World {
     pub(crate) fn new() -> World {
-        let network = network();
+        World::of(network())
+    }
+
+    pub(crate) fn of(network: Network) -> World {
         let figures = Figures { balances: ALLOCATION, ..Figures::default() };
         let tips: Vec<Header> = (0..SHARDS)
             .map(|shard| genesis_header(ChainId::Shard(ShardId(shard)), Hash([1; 32]), figures.clone()))
             .collect();
         let beacon = Beacon::new(&network, tips.clone());
         let state = beacon.genesis().state;
-        World { network, beacon, state, tips, lanes: BTreeMap::new() }
+        let reference = tips[0].reference;
+        let seats = |record: &Arc<ShardRecord>| state.seats(&record.bench.seats(), beacon.signatures());
+        let first = state.shards.iter().map(|record| (record.bench.clone(), seats(record))).collect();
+        World { network, beacon, state, reference, tips, first, lanes: BTreeMap::new() }
     }
 
     /// Extends a shard's chain by one block a step and makes the crosslink over them.
@@ -114,7 +174,7 @@ impl World {
         let (headers, receipts) = steps.iter().map(|step| self.block(shard, step)).unzip();
         let finality = Finality {
             chain: ChainId::Shard(ShardId(shard)),
-            epoch: self.state.epoch,
+            epoch: Epoch(0),
             root: BlockId::default(),
             height: Height(0),
             block: BlockId::default(),
@@ -129,7 +189,7 @@ impl World {
         let below = self.tips[usize::from(shard)].clone();
         let mut figures = Figures { transactions: step.transactions, ..below.figures.clone() };
         for (from, count) in &step.takes {
-            let from_chain = ChainId::Shard(ShardId(*from));
+            let from_chain = chain(*from);
             let at = match figures.inbox.binary_search_by_key(&from_chain, |cursor| cursor.from) {
                 Ok(at) => at,
                 Err(at) => {
@@ -160,6 +220,9 @@ impl World {
             };
             receipts.push(self.push(shard, *to, action));
         }
+        for action in &step.asks {
+            receipts.push(self.push(shard, BEACON, action.clone()));
+        }
         for (source, original) in &step.returns {
             let returned = &self.lanes[&lane(*source, shard)][usize::try_from(*original).unwrap()];
             let action = ReceiptAction::Return {
@@ -175,9 +238,11 @@ impl World {
         figures.sent += sent;
         figures.burned += step.burns;
         figures.balances = figures.balances.saturating_sub(sent + step.burns);
-        let root = self.state.shards[usize::from(shard)].root;
+        let record = &self.state.shards[usize::from(shard)];
         let header = Header {
-            root,
+            root: record.root,
+            epoch: record.era,
+            reference: self.reference,
             parent: below.id(self.network.id),
             height: below.height.next(),
             slot: Slot(below.slot.0 + 1),
@@ -194,7 +259,7 @@ impl World {
     fn push(&mut self, from: u16, to: u16, action: ReceiptAction) -> Receipt {
         let log = self.lanes.entry(lane(from, to)).or_default();
         let receipt = Receipt { lane: lane(from, to), seq: log.len() as u64, action };
-        log.push(receipt);
+        log.push(receipt.clone());
         receipt
     }
 
@@ -213,8 +278,8 @@ impl World {
     /// The last header's certificate by the first `signers` members.
     pub(crate) fn certificate(&self, crosslink: &Crosslink, signers: u32) -> Certificate {
         let finality = Finality::of(crosslink.headers.last().unwrap(), self.network.id);
-        let seats = self.beacon.committees().shard(crosslink.shard).unwrap();
-        let sign = |(member, validator): (u16, &kakera_chain::units::ValidatorId)| {
+        let seats = self.seats(crosslink.shard);
+        let sign = |(member, validator): (u16, &ValidatorId)| {
             let key = secret(validator.0);
             let signed = FinalitySignature::sign(finality, Member(member), &key, self.network.id);
             (signed.signer, signed.signature)
@@ -223,10 +288,53 @@ impl World {
         Certificate { finality, signatures: (0..).zip(&seats.validators).take(signers).map(sign).collect() }
     }
 
-    /// Checks and records.
+    /// The committee of the era that a shard is in.
+    pub(crate) fn seats(&self, shard: ShardId) -> Seats {
+        let record = self.state.shard(shard).unwrap();
+        let (bench, seats) = &self.first[usize::from(shard.0)];
+        if record.bench == *bench {
+            return seats.clone();
+        }
+        self.state.seats(&record.bench.seats(), self.beacon.signatures())
+    }
+
+    /// Checks and records; what the beacon emits is appended to its lanes.
     pub(crate) fn record(&mut self, crosslink: Crosslink) -> Result<(), InvalidCrosslink> {
         let sound = self.beacon.examine(&self.state, crosslink)?;
-        self.state.record(&sound)
+        let court = Court { network: self.network.id, judge: &judge };
+        let emitted = self.state.record(&sound, &court)?;
+        self.append(emitted);
+        Ok(())
+    }
+
+    /// A shard goes on from what is recorded of it: its blocks above are lost, and what they emitted.
+    pub(crate) fn forget_unrecorded(&mut self, shard: u16) {
+        self.tips[usize::from(shard)] = self.state.shards[usize::from(shard)].last.header.clone();
+        for (lane, log) in self.lanes.iter_mut().filter(|(lane, _)| lane.from == chain(shard)) {
+            let recorded = self.state.lane(lane).map_or(0, crate::LaneLog::recorded);
+            log.truncate(usize::try_from(recorded).unwrap());
+        }
+    }
+
+    /// The beacon state turns to an epoch.
+    pub(crate) fn turn(&mut self, epoch: Epoch, seated: &BTreeSet<ValidatorId>, attendance: &Attendance) -> Turned {
+        self.state.epoch = epoch;
+        let (turned, emitted) = self.state.turn_registry(epoch, seated, attendance);
+        self.append(emitted);
+        turned
+    }
+
+    /// All receipts that the beacon ever emitted toward a shard.
+    pub(crate) fn answers(&self, shard: u16) -> &[Receipt] {
+        self.lanes.get(&lane(BEACON, shard)).map_or(&[], Vec::as_slice)
+    }
+
+    pub(crate) fn append(&mut self, emitted: Vec<Receipt>) {
+        for receipt in emitted {
+            let log = self.lanes.entry(receipt.lane).or_default();
+            assert_eq!(receipt.seq, log.len() as u64, "the beacon's own lanes have no gaps");
+            log.push(receipt);
+        }
     }
 
     /// Extends and records, which must hold.
@@ -238,7 +346,8 @@ impl World {
 
 pub(crate) fn context(height: u64) -> Context {
     let reference = Reference { height: Height(0), slot: Slot(0), id: BlockId::default() };
-    Context { chain: ChainId::Beacon, height: Height(height), slot: Slot(height), proposer: Member(0), reference }
+    let (chain, proposer, validator) = (ChainId::Beacon, Member(0), ValidatorId(0));
+    Context { chain, height: Height(height), slot: Slot(height), proposer, validator, reference }
 }
 
 /// A store in memory.
@@ -251,6 +360,8 @@ impl Memory {
             match write {
                 Write::Put { table, key, value } => drop(self.0.insert((table, key), value)),
                 Write::Delete { table, key } => drop(self.0.remove(&(table, key))),
+                Write::Clear { table } => self.0.retain(|(other, _), _| *other != table),
+                Write::Below { table, key } => self.0.retain(|(other, at), _| *other != table || *at >= key),
             }
         }
     }

@@ -79,9 +79,13 @@ fn a_receipt_replayed_reordered_duplicated_or_revalued_is_refused_even_from_a_ca
     use InvalidCrosslink as Refused;
     let lane = lane(0, 1);
     let order = |expected, found| Refused::LaneOrder { lane, expected, found };
-    assert_eq!(refusal(true, |world, receipts| receipts.insert(0, world.lanes[&lane][0])), order(1, 0), "replayed");
+    assert_eq!(
+        refusal(true, |world, receipts| receipts.insert(0, world.lanes[&lane][0].clone())),
+        order(1, 0),
+        "replayed"
+    );
     assert_eq!(refusal(true, |_, receipts| receipts.swap(0, 1)), order(1, 2), "reordered");
-    assert_eq!(refusal(true, |_, receipts| receipts.push(receipts[1])), order(3, 2), "duplicated");
+    assert_eq!(refusal(true, |_, receipts| receipts.push(receipts[1].clone())), order(3, 2), "duplicated");
     assert_eq!(refusal(true, |_, receipts| receipts.retain(|receipt| receipt.seq != 1)), order(1, 2), "skipped");
     let valued = refusal(true, |_, receipts| transfer(&mut receipts[0], |_, _, amount, _| *amount = u64::MAX));
     assert_eq!(valued, Refused::Sent { height: Height(2), expected: 5 + 20 + u128::from(u64::MAX), found: 35 });

@@ -2,7 +2,8 @@
 //!
 //! | table | key | value |
 //! | --- | --- | --- |
-//! | `State` | `beacon` | [`BeaconState`] at the last certified block |
+//! | `State` | `beacon` ‖ height BE | [`BeaconState`] after a certified block, of the last [`STATES_KEPT`] ones |
+//! | `State` | `emitted` ‖ height BE | the receipts that such a block emitted itself, where there are any |
 //! | `Transactions` | `crosslink` ‖ shard BE ‖ shard height BE | height of the beacon block that recorded the header |
 //! | `Receipts` | borsh(lane) ‖ `seq` BE | [`RecordedReceipt`] |
 //! | `Consumed` | borsh(lane) ‖ `seq` BE | [`ConsumedAt`] |
@@ -19,13 +20,13 @@ use kakera_chain::{
 };
 
 /// A recorded receipt and where.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct RecordedReceipt {
     /// The receipt.
     pub receipt: Receipt,
     /// The beacon block that recorded it.
     pub beacon: Height,
-    /// The source's block that emitted it.
+    /// The source's block that emitted it; of the beacon's own, that very block.
     pub shard: Height,
 }
 
@@ -34,13 +35,17 @@ pub struct RecordedReceipt {
 pub struct ConsumedAt {
     /// The beacon block that recorded it.
     pub beacon: Height,
-    /// The destination's block that consumed it.
+    /// The destination's block that consumed it; of a request to the beacon, the block that recorded it.
     pub shard: Height,
 }
 
+/// States kept, the newest one included.
+pub const STATES_KEPT: u64 = 64;
+
 const STATE_KEY: &[u8] = b"beacon";
-/// A row's value is far below this.
-const MAX_VALUE: usize = 1024;
+const EMITTED_KEY: &[u8] = b"emitted";
+/// A row's value is below this: a receipt and two heights are the longest.
+const MAX_VALUE: usize = Receipt::MAX_BYTES + 64;
 
 /// The beacon height at which a shard's header was recorded, if it is.
 pub fn recorded_at(store: &dyn Store, shard: ShardId, height: Height) -> Result<Option<Height>, StoreFailure> {
@@ -67,16 +72,36 @@ pub fn consumed_at(store: &dyn Store, lane: Lane, seq: u64) -> Result<Option<Con
     read(store, Table::Consumed, &receipt_key(lane, seq))
 }
 
-/// The write that stores a state.
-pub(crate) fn state_row(state: &BeaconState) -> Write {
-    Write::put(Table::State, STATE_KEY, codec::encode(state))
+/// The writes that store the state after a block and what it emitted, and forget what is older than needed: who follows
+/// several chains in one process may have stored more of one than of the other.
+pub(crate) fn state_rows(height: Height, state: &BeaconState, emitted: &Vec<Receipt>) -> Vec<Write> {
+    let mut writes = vec![Write::put(Table::State, at(STATE_KEY, height), codec::encode(state))];
+    if !emitted.is_empty() {
+        writes.push(Write::put(Table::State, at(EMITTED_KEY, height), codec::encode(emitted)));
+    }
+    if let Some(old) = height.0.checked_sub(STATES_KEPT) {
+        let delete = |key| Write::Delete { table: Table::State, key: at(key, Height(old)) };
+        writes.extend([delete(STATE_KEY), delete(EMITTED_KEY)]);
+    }
+    writes
 }
 
-/// The stored state, if there is one.
-pub(crate) fn load_state(store: &dyn Store) -> Result<Option<BeaconState>, StoreFailure> {
-    let Some(bytes) = store.load(Table::State, STATE_KEY)? else { return Ok(None) };
+/// The stored state after the certified block at a height, if it is kept.
+pub fn state_at(store: &dyn Store, height: Height) -> Result<Option<BeaconState>, StoreFailure> {
+    let Some(bytes) = store.load(Table::State, &at(STATE_KEY, height))? else { return Ok(None) };
     let state = codec::decode(&bytes, BeaconState::MAX_BYTES);
     state.map(Some).map_err(|error| StoreFailure { table: Table::State, reason: error.to_string() })
+}
+
+/// The receipts that the certified block at a height emitted itself; of older ones than are kept, none are found.
+pub fn emitted_at(store: &dyn Store, height: Height) -> Result<Vec<Receipt>, StoreFailure> {
+    let Some(bytes) = store.load(Table::State, &at(EMITTED_KEY, height))? else { return Ok(Vec::new()) };
+    let receipts = codec::decode(&bytes, BeaconState::MAX_BYTES);
+    receipts.map_err(|error| StoreFailure { table: Table::State, reason: error.to_string() })
+}
+
+fn at(name: &[u8], height: Height) -> Vec<u8> {
+    [name, &height.0.to_be_bytes()].concat()
 }
 
 /// The rows of a crosslink that the beacon block at height `beacon` recorded on top of the shard's header `below`.
@@ -88,8 +113,11 @@ pub(crate) fn crosslink_rows(below: &Header, crosslink: &Crosslink, beacon: Heig
         let key = crosslink_key(crosslink.shard, shard);
         writes.push(Write::put(Table::Transactions, key, codec::encode(&beacon)));
         for receipt in receipts {
-            let value = codec::encode(&RecordedReceipt { receipt: *receipt, beacon, shard });
-            writes.push(Write::put(Table::Receipts, receipt_key(receipt.lane, receipt.seq), value));
+            writes.push(receipt_row(receipt, beacon, shard));
+            if receipt.lane.to == ChainId::Beacon {
+                let value = codec::encode(&ConsumedAt { beacon, shard: beacon });
+                writes.push(Write::put(Table::Consumed, receipt_key(receipt.lane, receipt.seq), value));
+            }
         }
         let value = codec::encode(&ConsumedAt { beacon, shard });
         for cursor in &header.figures.inbox {
@@ -101,6 +129,16 @@ pub(crate) fn crosslink_rows(below: &Header, crosslink: &Crosslink, beacon: Heig
         inbox = &header.figures.inbox;
     }
     writes
+}
+
+/// The rows of what the beacon block at height `beacon` emitted itself.
+pub(crate) fn emitted_rows(receipts: &[Receipt], beacon: Height) -> Vec<Write> {
+    receipts.iter().map(|receipt| receipt_row(receipt, beacon, beacon)).collect()
+}
+
+fn receipt_row(receipt: &Receipt, beacon: Height, shard: Height) -> Write {
+    let value = codec::encode(&RecordedReceipt { receipt: receipt.clone(), beacon, shard });
+    Write::put(Table::Receipts, receipt_key(receipt.lane, receipt.seq), value)
 }
 
 fn next(inbox: &[LaneCursor], from: ChainId) -> u64 {
@@ -147,7 +185,7 @@ mod tests {
                 Write::Put { table, key, value } => {
                     format!("{} {} {}", table.name(), hex::encode(key), Hash::of(&[value]))
                 }
-                Write::Delete { .. } => unreachable!("rows are only added"),
+                _ => unreachable!("rows are only added"),
             })
             .collect();
         let seq = |n: u8| format!("000000000000000{n}");

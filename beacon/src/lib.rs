@@ -15,10 +15,11 @@
 //! - a shard's crosslinks are consecutive, certified by its committee, and their receipts are the ones that the headers
 //!   commit to, in every lane without a gap;
 //! - what left a shard never exceeds its genesis allocation plus what it consumed minus what it burned;
-//! - balances + held + burned of all shards at their recorded crosslinks + recorded receipts not consumed = supply;
+//! - balances + held + burned of all shards at their recorded crosslinks + recorded receipts not consumed + stake and
+//!   rewards held + stake burned - rewards minted = genesis supply;
 //! - a refused crosslink changes nothing.
 //!
-//! This version runs one epoch, 0: the committees are drawn once from the genesis file.
+//! Epochs follow each other where the genesis file says so; without that section there is one, 0.
 //!
 //! ```
 //! // How likely is a committee of 100 of 1,000 seats to be captured by a quarter of all seats?
@@ -27,30 +28,46 @@
 //! ```
 
 mod application;
+pub mod bias;
 mod committees;
 mod crosslink;
+pub mod draw;
+mod epochs;
 #[cfg(test)]
 mod fixture;
 mod genesis;
 #[cfg(test)]
 mod hostile;
 mod index;
+mod life;
 mod pool;
+pub mod randomness;
 mod record;
+mod registry;
+mod rewards;
 mod risk;
 mod shuffle;
+mod slashing;
 mod sound;
 mod state;
+mod work;
 
 pub use application::{Beacon, InvalidBeaconBlock, MAX_BODY_BYTES, Reply};
 pub use committees::{Committees, Standby, leader_seed};
 pub use crosslink::InvalidCrosslink;
+pub use epochs::{Seating, receipts_toward};
 pub use genesis::genesis_header;
-pub use index::{ConsumedAt, RecordedReceipt, consumed_at, recorded_at, recorded_receipts};
-pub use pool::Pool;
-pub use risk::{CommitteeRisk, adversary_seats, committee_risk};
-pub use shuffle::{SHUFFLE_ROUNDS, Shuffle, compute_shuffled_index};
-pub use sound::{KnownCertificates, SoundCrosslink};
-pub use state::{
-    BeaconState, Imbalance, LaneLog, Parameters, Pending, Recorded, ShardRecord, Solvency, Status, Validator,
+pub use index::{
+    ConsumedAt, RecordedReceipt, STATES_KEPT, consumed_at, emitted_at, recorded_at, recorded_receipts, state_at,
 };
+pub use life::{Court, Judge};
+pub use pool::Pool;
+pub use registry::{Joining, Offence, Registry, Slashed, Source, Status, Terms, Turned, Validator};
+pub use rewards::{Attendance, Presence};
+pub use risk::{
+    CommitteeRisk, NetworkRisk, TooRisky, adversary_seats, check_risk, committee_risk, network_risk, size_that_would_do,
+};
+pub use shuffle::{SHUFFLE_ROUNDS, Shuffle, compute_shuffled_index};
+pub use slashing::{InvalidReport, Window};
+pub use sound::{KnownCertificates, SoundCrosslink};
+pub use state::{BeaconState, Imbalance, Kind, LaneLog, Parameters, Pending, Recorded, ShardRecord, Solvency};

@@ -57,16 +57,16 @@ impl Pool {
         held.len() > place
     }
 
-    /// Forgets what lies at or below what a certified state has recorded, or beside it.
+    /// Forgets what lies at or below what a certified state has recorded, or beside it, and what is of an era that the
+    /// shard has left.
     pub fn forget(&mut self, certified: &BeaconState) {
         for (held, record) in self.shards.iter_mut().zip(&certified.shards) {
             let recorded = &record.last;
             held.retain(|sound| {
-                sound
-                    .crosslink()
-                    .headers
-                    .first()
-                    .is_some_and(|first| first.height > recorded.header.height.next() || first.parent == recorded.id)
+                sound.crosslink().headers.first().is_some_and(|first| {
+                    let left = first.epoch < record.era || (first.epoch == record.era && first.root != record.root);
+                    !left && (first.height > recorded.header.height.next() || first.parent == recorded.id)
+                })
             });
         }
     }

@@ -2,8 +2,9 @@
 
 use crate::{
     crosslink::InvalidCrosslink,
+    life::Court,
     sound::SoundCrosslink,
-    state::{BeaconState, LaneLog, Pending, Recorded, ShardRecord},
+    state::{BeaconState, Kind, LaneLog, Pending, Recorded, ShardRecord},
 };
 use kakera_chain::{
     block::{Figures, Header},
@@ -22,12 +23,14 @@ struct Change {
 }
 
 impl BeaconState {
-    /// Records a crosslink: all of it, or nothing and why.
-    pub fn record(&mut self, sound: &SoundCrosslink) -> Result<(), InvalidCrosslink> {
+    /// Records a crosslink: all of it, or nothing and why. Its requests to the beacon are carried out at once, in the
+    /// order of their lane; returns the receipts that the beacon emits for them.
+    pub fn record(&mut self, sound: &SoundCrosslink, court: &Court<'_>) -> Result<Vec<Receipt>, InvalidCrosslink> {
         let change = self.judge(sound)?;
         self.shards[usize::from(change.shard.0)] = Arc::new(change.record);
         self.lanes.extend(change.lanes.into_iter().map(|(lane, log)| (lane, Arc::new(log))));
-        Ok(())
+        let receipts = sound.crosslink().receipts.iter().flatten();
+        Ok(self.consume(receipts.filter(|receipt| receipt.lane.to == ChainId::Beacon), court))
     }
 
     /// Whether [`BeaconState::record`] would record it.
@@ -57,8 +60,11 @@ impl BeaconState {
         }
         let mut below = &record.last.header;
         for (position, header) in crosslink.headers.iter().enumerate() {
-            if (header.chain, header.epoch, header.root) != (ChainId::Shard(shard), self.epoch, record.root) {
+            if (header.chain, header.epoch, header.root) != (ChainId::Shard(shard), record.era, record.root) {
                 return Err(InvalidCrosslink::OtherEra { position });
+            }
+            if position > 0 && self.closes(record, below) {
+                return Err(InvalidCrosslink::PastEra { position });
             }
             succeed(below, header, position)?;
             below = header;
@@ -80,7 +86,7 @@ impl BeaconState {
             below = header;
         }
         let last = Recorded { id: sound.last(), header: below.clone() };
-        let record = ShardRecord { root: record.root, allocation: record.allocation, last };
+        let record = self.recorded(record, last);
         Ok(Change { shard: crosslink.shard, record, lanes: ledger.lanes })
     }
 }
@@ -133,7 +139,7 @@ impl Ledger<'_> {
         height: Height,
     ) -> Result<Consumed, InvalidCrosslink> {
         let ascending = inbox.windows(2).all(|pair| pair[0].from < pair[1].from);
-        if !ascending || inbox.iter().any(|cursor| !self.is_other_shard(cursor.from)) {
+        if !ascending || inbox.iter().any(|cursor| !self.is_other_end(cursor.from)) {
             return Err(InvalidCrosslink::Inbox { height });
         }
         for gone in before.iter().filter(|gone| gone.next > 0) {
@@ -167,12 +173,15 @@ impl Ledger<'_> {
 
     /// Appends a receipt to its lane. A return takes what it gives back out of `consumed`: nothing is returned twice.
     fn emit(&mut self, receipt: &Receipt, consumed: &mut Consumed) -> Result<(), InvalidCrosslink> {
-        let Receipt { lane, seq, .. } = *receipt;
+        let (lane, seq) = (receipt.lane, receipt.seq);
         if lane.from != self.chain {
             return Err(InvalidCrosslink::LaneSource { from: lane.from });
         }
-        if !self.is_other_shard(lane.to) {
+        if !self.is_other_end(lane.to) {
             return Err(InvalidCrosslink::LaneDestination { to: lane.to });
+        }
+        if !receipt.action.belongs_in(&lane) {
+            return Err(InvalidCrosslink::LaneAction { lane, seq });
         }
         let expected = self.peek(&lane).map_or(0, LaneLog::recorded);
         if seq != expected {
@@ -180,21 +189,36 @@ impl Ledger<'_> {
         }
         if let ReceiptAction::Return { original, amount, .. } = receipt.action {
             let returned = consumed.remove(&(lane.to, original));
-            if returned != Some(Pending { amount, ordinary: true }) {
+            if returned != Some(Pending { amount, kind: Kind::Ordinary }) {
                 return Err(InvalidCrosslink::UnfoundedReturn { lane, seq });
             }
         }
         let bound = self.state.parameters.lane_bound;
+        let back = self.unanswered(&lane);
         let log = self.touch(lane);
         log.push(receipt);
-        if log.ordinary > bound {
+        if log.ordinary.saturating_add(back) > bound {
             return Err(InvalidCrosslink::LaneFull { lane, bound });
         }
         Ok(())
     }
 
-    fn is_other_shard(&self, chain: ChainId) -> bool {
-        chain != self.chain && self.state.is_shard(chain)
+    /// Returns from the beacon that the shard has not consumed count against its requests, each of which may make one
+    /// more: what a shard leaves lying stays bounded. A shard that keeps the bound itself is never refused, as it
+    /// counts at least these.
+    fn unanswered(&self, lane: &Lane) -> u64 {
+        if lane.to != ChainId::Beacon {
+            return 0;
+        }
+        self.peek(&Lane { from: ChainId::Beacon, to: self.chain }).map_or(0, LaneLog::returns)
+    }
+
+    /// Whether lanes may lead there and come from there: to another shard, and in a network with stake to the beacon.
+    fn is_other_end(&self, chain: ChainId) -> bool {
+        match chain {
+            ChainId::Beacon => self.state.has_stake(),
+            ChainId::Shard(_) => chain != self.chain && self.state.is_shard(chain),
+        }
     }
 
     fn peek(&self, lane: &Lane) -> Option<&LaneLog> {

@@ -1,4 +1,14 @@
-//! Committee risk: the hypergeometric probability, over seats, that a drawn committee is captured.
+//! Committee risk: the hypergeometric probability, over seats, that a drawn committee is captured, or some committee of
+//! several, and the limit past which a network does not start.
+
+use kakera_chain::genesis::{Network, RiskLimit, Role};
+use thiserror::Error;
+
+/// Steps that [`network_risk`] may take for an exact figure: some tenths of a second.
+const MOST_STEPS: u64 = 1 << 24;
+
+/// The most seats that a committee may have: a certificate has room for so many signers.
+const LARGEST_COMMITTEE: u32 = 1024;
 
 /// What an adversary that holds some of all seats can expect of one committee drawn from them.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -7,6 +17,83 @@ pub struct CommitteeRisk {
     pub stall: f64,
     /// The probability that it holds more than two thirds: it certifies alone.
     pub capture: f64,
+}
+
+/// What it can expect of several committees drawn from the same seats, no seat twice.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct NetworkRisk {
+    /// The probability that it holds at least a third of some committee's seats.
+    pub stall: f64,
+    /// The probability that it holds more than two thirds of some committee's seats.
+    pub capture: f64,
+    /// Whether these are exact. Otherwise they are upper bounds: the sums of all committees' probabilities.
+    pub exact: bool,
+}
+
+/// Why a network may not start: a committee is too likely to be the adversary's.
+#[derive(Clone, Copy, Debug, PartialEq, Error)]
+#[error("{}", self.text())]
+pub struct TooRisky {
+    /// What the genesis file allows.
+    pub limit: RiskLimit,
+    /// Seats of shard validators.
+    pub seats: u64,
+    /// Shards.
+    pub shards: u16,
+    /// Seats a committee.
+    pub size: u32,
+    /// What was found.
+    pub risk: NetworkRisk,
+    /// The smallest committee size that would do with these seats.
+    pub would_do: Option<u32>,
+    /// Where no size would do: the smallest size that would if there were so many seats, and how many.
+    pub with_more: Option<(u32, u64)>,
+}
+
+impl TooRisky {
+    fn text(&self) -> String {
+        let TooRisky { limit, seats, shards, size, risk, .. } = self;
+        let most = if risk.exact { "" } else { "at most " };
+        let advice = match (self.would_do, self.with_more) {
+            (Some(size), _) => format!("committee_seats = {size} is the smallest size that would do"),
+            (None, Some((size, seats))) => format!(
+                "no committee size would do with {} seats; committee_seats = {size} would, with {seats} seats",
+                self.seats
+            ),
+            (None, None) => "no committee size would do, with any number of seats".to_owned(),
+        };
+        format!(
+            "the committees are too small for the risk that the genesis file allows: of {seats} shard seats {} are \
+             assumed hostile ({} thousandths), and then some of {shards} committees of {size} seats a third hostile \
+             with probability {most}{} (allowed: {}) and more than two thirds hostile with probability {most}{} \
+             (allowed: {}); {advice}",
+            adversary_seats(*seats, limit.adversary_per_mille),
+            limit.adversary_per_mille,
+            odds(risk.stall),
+            odds(limit.stall),
+            odds(risk.capture),
+            odds(limit.capture),
+        )
+    }
+}
+
+/// A probability as people read it.
+fn odds(probability: f64) -> String {
+    match probability {
+        p if p == 0.0 || p == 1.0 => format!("{p}"),
+        p if p >= 0.001 => format!("{p:.3}"),
+        p => format!("{p:.1e}"),
+    }
+}
+
+/// Whether that many of a committee's seats can hold up its certificates: at least a third.
+pub(crate) fn stalls(held: u64, size: u64) -> bool {
+    size > 0 && 3 * u128::from(held) >= u128::from(size)
+}
+
+/// Whether that many of a committee's seats certify alone: more than two thirds.
+pub(crate) fn captures(held: u64, size: u64) -> bool {
+    3 * u128::from(held) > 2 * u128::from(size)
 }
 
 /// The seats that an adversary with this share of all seats holds, rounded up.
@@ -23,29 +110,132 @@ pub fn adversary_seats(total_seats: u64, share_per_mille: u16) -> u64 {
 /// error is below `8 * committee * 2^-53` (4,096 seats: 4e-12). Only + * / are used: every machine gets the same bits.
 /// Terms 300 decimal orders below the likeliest count as 0.
 pub fn committee_risk(total: u64, adversary: u64, committee: u64) -> CommitteeRisk {
+    let size = committee.min(total);
+    let (mut all, mut stall, mut capture) = (0.0, 0.0, 0.0);
+    for (held, weight) in outcomes(total, adversary, size) {
+        all += weight;
+        if stalls(held, size) {
+            stall += weight;
+        }
+        if captures(held, size) {
+            capture += weight;
+        }
+    }
+    CommitteeRisk { stall: stall / all, capture: capture / all }
+}
+
+/// The risk that some of `committees` committees of `committee` seats each, drawn disjointly from `total` seats, is the
+/// adversary's. There are at most as many committees as there are seats for.
+///
+/// Exact up to the error of sums of positive terms, as for one committee: committee after committee, over how many of its
+/// seats the adversary has used up while all were sound. Where that would take more than 2^24 steps, Boole's bound
+/// takes its place: the sum of the committees' probabilities, never below the true figure.
+pub fn network_risk(total: u64, adversary: u64, committee: u64, committees: u64) -> NetworkRisk {
+    let (adversary, size) = (adversary.min(total), committee.min(total));
+    let committees = committees.min(total.checked_div(size).unwrap_or(0));
+    let one = committee_risk(total, adversary, size);
+    let steps = committees.saturating_mul(size + 1).saturating_mul(adversary.min(committees.saturating_mul(size)) + 1);
+    if committees <= 1 || steps > MOST_STEPS {
+        let sum = |p: f64| (p * real(committees)).min(1.0);
+        return NetworkRisk { stall: sum(one.stall), capture: sum(one.capture), exact: committees <= 1 };
+    }
+    let some = |bad: fn(u64, u64) -> bool| some_committee(total, adversary, size, committees, bad);
+    NetworkRisk { stall: some(stalls), capture: some(captures), exact: true }
+}
+
+/// The probability that some committee is bad: the sum, over all committees, of the probability that it is the first.
+fn some_committee(total: u64, adversary: u64, size: u64, committees: u64, bad: fn(u64, u64) -> bool) -> f64 {
+    // By seats of the adversary in the sound committees so far, the probability of that.
+    let mut sound = vec![1.0];
+    let mut found = 0.0;
+    for drawn in 0..committees {
+        let mut next = Vec::new();
+        for (used, probability) in (0..).zip(&sound).filter(|(_, probability)| **probability > 0.0) {
+            let outcomes = outcomes(total - drawn * size, adversary - used, size);
+            let all: f64 = outcomes.iter().map(|(_, weight)| weight).sum();
+            for (held, weight) in outcomes {
+                let part = probability * (weight / all);
+                if bad(held, size) {
+                    found += part;
+                    continue;
+                }
+                let at = usize::try_from(used + held).expect("not more than MOST_STEPS");
+                if next.len() <= at {
+                    next.resize(at + 1, 0.0);
+                }
+                next[at] += part;
+            }
+        }
+        sound = next;
+    }
+    found.min(1.0)
+}
+
+/// The smallest committee size for which a limit holds, of so many shards with so many seats to draw from; none if there
+/// is none with these seats.
+pub fn size_that_would_do(limit: &RiskLimit, seats: u64, shards: u16) -> Option<u32> {
+    let room = seats.checked_div(shards.into()).unwrap_or(0);
+    (1..=LARGEST_COMMITTEE).find(|size| u64::from(*size) <= room && holds(limit, seats, shards, *size))
+}
+
+fn holds(limit: &RiskLimit, seats: u64, shards: u16, size: u32) -> bool {
+    let adversary = adversary_seats(seats, limit.adversary_per_mille);
+    let within = |stall: f64, capture: f64| stall <= limit.stall && capture <= limit.capture;
+    // One committee's risk is the least that all can have, and most sizes end here.
+    let one = committee_risk(seats, adversary, size.into());
+    within(one.stall, one.capture) && {
+        let all = network_risk(seats, adversary, size.into(), shards.into());
+        within(all.stall, all.capture)
+    }
+}
+
+/// Refuses a network whose committees are too likely to be an adversary's, by the limit in its genesis file: the
+/// figures of the first draw, in which all seats of shard validators stand. No limit, no refusal.
+pub fn check_risk(network: &Network) -> Result<(), TooRisky> {
+    let genesis = &network.genesis;
+    let Some(limit) = genesis.risk else { return Ok(()) };
+    let of_shards = genesis.validators.iter().filter(|validator| validator.role == Role::Shard);
+    let seats: u64 = of_shards.map(|validator| u64::from(validator.seats)).sum();
+    let (shards, size) = (genesis.shards, genesis.committee_seats);
+    let adversary = adversary_seats(seats, limit.adversary_per_mille);
+    let risk = network_risk(seats, adversary, size.into(), shards.into());
+    if risk.stall <= limit.stall && risk.capture <= limit.capture {
+        return Ok(());
+    }
+    let would_do = size_that_would_do(&limit, seats, shards);
+    let more = |size: &u32| {
+        let needed = u64::from(*size) * u64::from(shards);
+        needed > seats && holds(&limit, needed, shards, *size)
+    };
+    let with_more = match would_do {
+        Some(_) => None,
+        None => (1..=LARGEST_COMMITTEE).find(more).map(|size| (size, u64::from(size) * u64::from(shards))),
+    };
+    Err(TooRisky { limit, seats, shards, size, risk, would_do, with_more })
+}
+
+/// Each number of the adversary's seats that a committee can have, and its weight: the likeliest one first with weight 1,
+/// then those above it ascending, then those below it descending. Arguments above `total` count as `total`.
+pub(crate) fn outcomes(total: u64, adversary: u64, committee: u64) -> Vec<(u64, f64)> {
     let (adversary, committee) = (adversary.min(total), committee.min(total));
     let honest = total - adversary;
     let (least, most) = (committee.saturating_sub(honest), adversary.min(committee));
-    if committee == 0 {
-        return CommitteeRisk { stall: 0.0, capture: 0.0 };
-    }
     let mode = likeliest(total, adversary, committee).clamp(least, most);
     // weight(k + 1) / weight(k) of drawing exactly k of the adversary's seats.
     let ratio =
         |k: u64| (real(adversary - k) * real(committee - k)) / (real(k + 1) * real(honest - (committee - k - 1)));
-    let mut sums = Sums { committee, all: 0.0, stall: 0.0, capture: 0.0 };
-    sums.add(mode, 1.0);
+    let mut outcomes = vec![(mode, 1.0)];
     let mut weight = 1.0;
     for k in mode..most {
         weight *= ratio(k);
-        sums.add(k + 1, weight);
+        outcomes.push((k + 1, weight));
     }
     weight = 1.0;
     for k in (least..mode).rev() {
         weight /= ratio(k);
-        sums.add(k, weight);
+        outcomes.push((k, weight));
     }
-    CommitteeRisk { stall: sums.stall / sums.all, capture: sums.capture / sums.all }
+    outcomes
 }
 
 fn likeliest(total: u64, adversary: u64, committee: u64) -> u64 {
@@ -58,102 +248,5 @@ fn real(seats: u64) -> f64 {
     seats as f64
 }
 
-struct Sums {
-    committee: u64,
-    all: f64,
-    stall: f64,
-    capture: f64,
-}
-
-impl Sums {
-    fn add(&mut self, held: u64, weight: f64) {
-        let (thrice, size) = (3 * u128::from(held), u128::from(self.committee));
-        self.all += weight;
-        if thrice >= size {
-            self.stall += weight;
-        }
-        if thrice > 2 * size {
-            self.capture += weight;
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn close(found: f64, expected: f64) -> bool {
-        (found - expected).abs() <= 1e-12 * expected.abs().max(1e-300)
-    }
-
-    /// Draws every committee there is and counts.
-    fn enumerated(total: u32, adversary: u32, committee: u32) -> CommitteeRisk {
-        let (mut all, mut stall, mut capture) = (0u32, 0u32, 0u32);
-        for drawn in (0u32..1 << total).filter(|drawn| drawn.count_ones() == committee) {
-            let held = (drawn & ((1 << adversary) - 1)).count_ones();
-            all += 1;
-            stall += u32::from(3 * held >= committee);
-            capture += u32::from(3 * held > 2 * committee);
-        }
-        CommitteeRisk { stall: f64::from(stall) / f64::from(all), capture: f64::from(capture) / f64::from(all) }
-    }
-
-    #[test]
-    fn small_risks_equal_the_enumeration() {
-        for total in 1..=11u32 {
-            for adversary in 0..=total {
-                for committee in 1..=total {
-                    let found = committee_risk(total.into(), adversary.into(), committee.into());
-                    let expected = enumerated(total, adversary, committee);
-                    assert!(
-                        close(found.stall, expected.stall) && close(found.capture, expected.capture),
-                        "{total} {adversary} {committee}: {found:?} {expected:?}"
-                    );
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn middling_risks_equal_exact_binomials() {
-        let choose = |n: u128, k: u128| (0..k).fold(1u128, |product, i| product * (n - i) / (i + 1));
-        // 60 seats, 20 of them the adversary's, committees of 15: all products stay below 2^127.
-        let exact = |from: u128| (from..=15).map(|k| choose(20, k) * choose(40, 15 - k)).sum::<u128>();
-        let all = exact(0);
-        assert_eq!(all, choose(60, 15));
-        let share = |part: u128| real(u64::try_from(part).expect("small")) / real(u64::try_from(all).expect("small"));
-        let found = committee_risk(60, 20, 15);
-        assert!(close(found.stall, share(exact(5))), "{found:?}");
-        assert!(close(found.capture, share(exact(11))), "{found:?}");
-    }
-
-    #[test]
-    fn edges_are_certain() {
-        let risk = |total, adversary, committee| {
-            let found = committee_risk(total, adversary, committee);
-            (found.stall, found.capture)
-        };
-        assert_eq!(risk(0, 0, 0), (0.0, 0.0));
-        assert_eq!(risk(10, 0, 4), (0.0, 0.0));
-        assert_eq!(risk(10, 10, 4), (1.0, 1.0));
-        assert_eq!(risk(10, 99, 99), (1.0, 1.0));
-        assert_eq!(risk(9, 3, 9), (1.0, 0.0), "everybody is in: exactly a third stalls");
-        assert_eq!(risk(9, 6, 9), (1.0, 0.0), "exactly two thirds certify nothing");
-        assert_eq!(
-            (adversary_seats(10, 250), adversary_seats(10, 0), adversary_seats(u64::MAX, 9999)),
-            (3, 0, u64::MAX)
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn more_adversary_is_never_less_risk(total in 1u64..5_000, committee in 1u64..500, adversary in 0u64..5_000) {
-            let less = committee_risk(total, adversary, committee);
-            let more = committee_risk(total, adversary + 1, committee);
-            for (less, more) in [(less.stall, more.stall), (less.capture, more.capture)] {
-                prop_assert!((0.0..=1.0 + 1e-12).contains(&less) && more >= less * (1.0 - 1e-9), "{less} {more}");
-            }
-        }
-    }
-}
+mod tests;

@@ -37,15 +37,45 @@ impl Shuffle {
         for (round, pivot) in (0..SHUFFLE_ROUNDS).zip(&self.pivots) {
             let flip = (pivot + self.count - index) % self.count;
             let position = index.max(flip);
-            let block = u32::try_from(position / 256).expect("a position is below 2^40");
-            let source = sha256(&[&self.seed, &[round], &block.to_le_bytes()]);
-            let byte = source[usize::try_from(position % 256 / 8).expect("below 32")];
-            if (byte >> (position % 8)) & 1 == 1 {
+            if bit(&self.source(round, position / 256), position) {
                 index = flip;
             }
         }
         index
     }
+
+    /// Where each of the first `places` indices goes, in order; all of them if there are fewer.
+    ///
+    /// Each block of 256 positions is hashed once a round if that is less work than one hash an index.
+    pub fn first(&self, places: u64) -> Vec<u64> {
+        let places = places.min(self.count);
+        let blocks = self.count.div_ceil(256);
+        let mut indices: Vec<u64> = (0..places).collect();
+        for (round, pivot) in (0..SHUFFLE_ROUNDS).zip(&self.pivots) {
+            let known = if blocks <= places { blocks } else { 0 };
+            let sources: Vec<[u8; 32]> = (0..known).map(|block| self.source(round, block)).collect();
+            for index in &mut indices {
+                let flip = (pivot + self.count - *index) % self.count;
+                let position = (*index).max(flip);
+                let known = usize::try_from(position / 256).ok().and_then(|block| sources.get(block));
+                if bit(&known.copied().unwrap_or_else(|| self.source(round, position / 256)), position) {
+                    *index = flip;
+                }
+            }
+        }
+        indices
+    }
+
+    /// The random bits of 256 positions in a round.
+    fn source(&self, round: u8, block: u64) -> [u8; 32] {
+        let block = u32::try_from(block).expect("a position is below 2^40");
+        sha256(&[&self.seed, &[round], &block.to_le_bytes()])
+    }
+}
+
+fn bit(source: &[u8; 32], position: u64) -> bool {
+    let byte = source[usize::try_from(position % 256 / 8).expect("below 32")];
+    (byte >> (position % 8)) & 1 == 1
 }
 
 /// The specification's function: where `index` goes in a list of `index_count` entries shuffled by `seed`.

@@ -39,7 +39,7 @@ impl SoundCrosslink {
     ) -> Result<SoundCrosslink, InvalidCrosslink> {
         let item = BeaconItem::Crosslink(Box::new(crosslink));
         let bytes = codec::encode(&item);
-        let BeaconItem::Crosslink(crosslink) = item;
+        let BeaconItem::Crosslink(crosslink) = item else { unreachable!("it was just made") };
         let limit = Crosslink::MAX_BYTES;
         // The item is the crosslink behind one byte that says so.
         let found = bytes.len() - 1;
@@ -104,8 +104,10 @@ impl KnownCertificates {
     pub const BOUND: usize = 4096;
 
     fn verify(&mut self, certificate: &Certificate, era: &Era<'_>) -> Result<(), InvalidCertificate> {
-        // The digest covers network, era and signatures, and an era has one committee: the verdict cannot differ.
-        let digest = Hash::of(&[&era.network.0.0, &codec::encode(certificate)]);
+        // The digest covers all that the verdict depends on. The committee too: where a shard falls back, branches of the
+        // beacon chain may name different ones for an era of one name.
+        let members = codec::encode(&(&era.seats.keys, era.seats.committee.weights().to_vec()));
+        let digest = Hash::of(&[&era.network.0.0, &codec::encode(certificate), &members]);
         let finality = &certificate.finality;
         if (finality.chain, finality.epoch, finality.root) != (era.chain, era.epoch, era.root) {
             return Err(InvalidCertificate::OtherEra);
@@ -136,7 +138,7 @@ mod tests {
     fn verified_certificates_are_remembered_within_bounds() {
         let mut world = World::new();
         let crosslink = world.extend(0, &[Step::default()]);
-        let seats = world.beacon.committees().shard(ShardId(0)).unwrap().clone();
+        let seats = world.seats(ShardId(0));
         let root = world.state.shards[0].root;
         let chain = ChainId::Shard(ShardId(0));
         let era = Era { network: world.network.id, chain, epoch: Epoch(0), root, seats: &seats };

@@ -1,20 +1,24 @@
 //! The beacon's state: the registry, what is recorded of every shard, and the lanes between them.
 
+use crate::{
+    draw::{Bench, Row},
+    epochs::Seating,
+    randomness::Mix,
+    registry::Registry,
+    rewards::Attendance,
+};
 use borsh::{BorshDeserialize, BorshSerialize};
 use kakera_chain::{
-    BlockId,
-    address::Address,
+    BlockId, Slot,
     block::Header,
     codec,
-    genesis::{GenesisValidator, Network, Role},
-    hash::{Hash, NetworkId, Tag},
-    keys::{PublicKey, parse_hex},
-    receipt::{Lane, Receipt, ReceiptAction},
-    units::{ChainId, Epoch, ShardId},
+    genesis::{Epochs, Network},
+    hash::{Hash, Tag},
+    receipt::{Lane, Receipt},
+    units::{ChainId, Epoch, Height, ShardId},
 };
 use std::{
     collections::{BTreeMap, VecDeque},
-    io::{Read, Write},
     sync::Arc,
 };
 use thiserror::Error;
@@ -24,12 +28,22 @@ use thiserror::Error;
 pub struct BeaconState {
     /// The epoch whose committees act.
     pub epoch: Epoch,
-    /// What this epoch's committees are drawn from.
+    /// The slot of the block that began the epoch.
+    pub turned_at: Slot,
+    /// What this epoch's committees and leader schedules are drawn from.
     pub seed: Hash,
+    /// The committees of this epoch and the next, and what the one after will be drawn from.
+    pub seating: Arc<Seating>,
+    /// All that was revealed.
+    pub mix: Mix,
+    /// Who took part since the epoch began.
+    pub attendance: Arc<Attendance>,
+    /// Who sat in the eras of which evidence is taken, those that go on included.
+    pub eras: Arc<BTreeMap<(ChainId, Epoch), Row>>,
     /// Fixed numbers that the rules need.
     pub parameters: Parameters,
-    /// All validators, by `ValidatorId`.
-    pub registry: Arc<Vec<Validator>>,
+    /// All validators, and their stake.
+    pub registry: Arc<Registry>,
     /// What is recorded of each shard, by [`ShardId`].
     pub shards: Vec<Arc<ShardRecord>>,
     /// The lanes that ever held a receipt.
@@ -39,44 +53,29 @@ pub struct BeaconState {
 /// Fixed numbers that the rules need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Parameters {
-    /// All balances at genesis, in the smallest unit.
+    /// All balances and stakes at genesis, in the smallest unit.
     pub supply: u64,
     /// Ordinary receipts (no returns) recorded and not consumed that a lane holds at most.
     pub lane_bound: u64,
-}
-
-/// One entry of the registry.
-#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub struct Validator {
-    /// Its Ed25519 key.
-    pub key: PublicKey,
-    /// What it does.
-    #[borsh(serialize_with = "write_role", deserialize_with = "read_role")]
-    pub role: Role,
-    /// Its seats.
-    pub seats: u32,
-    /// The account that owns it.
-    pub owner: Address,
-    /// Where its process listens for gRPC.
-    pub endpoint: String,
-    /// The end of its SHA-256 hash chain of random numbers.
-    pub commitment: Hash,
-    /// Where it is in its life.
-    pub status: Status,
-}
-
-/// Where a validator is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub enum Status {
-    /// May be drawn.
-    Active,
+    /// How epochs follow each other; nothing: there is one.
+    pub epochs: Option<Epochs>,
 }
 
 /// What is recorded of one shard.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct ShardRecord {
+    /// The epoch of its era.
+    pub era: Epoch,
     /// The root of its era.
     pub root: BlockId,
+    /// The root's height.
+    pub root_height: Height,
+    /// Its era's committee.
+    pub bench: Bench,
+    /// What its era's leader schedule is drawn from: [`BeaconState::seed`] when the era began.
+    pub seed: Hash,
+    /// How many eras began with a fallback.
+    pub fallbacks: u64,
     /// Its balances at genesis, in the smallest unit.
     pub allocation: u64,
     /// The last header of its last crosslink; before the first one, its genesis block.
@@ -114,6 +113,8 @@ pub struct LaneLog {
     pub pending: VecDeque<Pending>,
     /// How many of them are ordinary ones.
     pub ordinary: u64,
+    /// Returns ever recorded.
+    pub returned: u64,
 }
 
 /// What the beacon must remember of a receipt until it is consumed; its body is in the block that recorded it.
@@ -121,18 +122,31 @@ pub struct LaneLog {
 pub struct Pending {
     /// Its value, in the smallest unit.
     pub amount: u64,
-    /// Whether it may be sent back: it is no return itself.
-    pub ordinary: bool,
+    /// Whether it may be sent back.
+    pub kind: Kind,
+}
+
+/// Whether a receipt may be sent back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum Kind {
+    /// It gives back what another one carried.
+    Return,
+    /// It may.
+    Ordinary,
+    /// The beacon pays it, and it may not.
+    Payment,
 }
 
 /// The value in the network is not what it was at genesis: an invariant is broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("the network holds {found}, but {supply} was allocated at genesis")]
+#[error("the network holds {found}, but {supply} was allocated at genesis and {minted} minted")]
 pub struct Imbalance {
     /// What was summed.
     pub found: u128,
-    /// What it must be.
+    /// What there was at genesis.
     pub supply: u64,
+    /// What was minted since; with the supply, what the sum must be.
+    pub minted: u64,
 }
 
 impl BeaconState {
@@ -146,17 +160,29 @@ impl BeaconState {
     pub fn genesis(network: &Network, shard_genesis: Vec<Header>) -> BeaconState {
         let genesis = &network.genesis;
         assert_eq!(shard_genesis.len(), usize::from(genesis.shards), "one genesis header a shard");
-        let shards = (0..genesis.shards).map(ShardId).zip(shard_genesis);
+        let registry = Registry::genesis(network);
+        let seating = Seating::genesis(network, &registry);
+        let shards: Vec<Arc<ShardRecord>> = (0..genesis.shards)
+            .map(ShardId)
+            .zip(shard_genesis)
+            .zip(&seating.current.shards)
+            .map(|((shard, header), bench)| Arc::new(ShardRecord::genesis(network, shard, header, bench.clone())))
+            .collect();
         let state = BeaconState {
             epoch: Epoch(0),
+            turned_at: Slot(0),
             seed: network.seed(),
-            parameters: Parameters { supply: network.supply(), lane_bound: genesis.lanes.bound },
-            registry: Arc::new(genesis.validators.iter().map(Validator::of).collect()),
-            shards: shards
-                .map(|(shard, header)| {
-                    Arc::new(ShardRecord::genesis(network.id, shard, network.allocation(shard), header))
-                })
-                .collect(),
+            eras: Arc::new(seating.current.eras(Epoch(0))),
+            seating: Arc::new(seating),
+            mix: Mix(network.seed()),
+            attendance: Arc::default(),
+            parameters: Parameters {
+                supply: network.supply(),
+                lane_bound: genesis.lanes.bound,
+                epochs: genesis.epochs,
+            },
+            registry: Arc::new(registry),
+            shards,
             lanes: BTreeMap::new(),
         };
         state.conservation().expect("the shards' genesis figures hold the allocations");
@@ -183,18 +209,25 @@ impl BeaconState {
         matches!(chain, ChainId::Shard(shard) if usize::from(shard.0) < self.shards.len())
     }
 
-    /// The value of all receipts recorded and not consumed, in the smallest unit.
+    /// The value of all receipts recorded and not consumed, in the smallest unit; those to the beacon are never among
+    /// them.
     pub fn in_flight(&self) -> u128 {
         self.lanes.values().flat_map(|log| &log.pending).map(|pending| u128::from(pending.amount)).sum()
     }
 
-    /// Conservation: with every shard at its recorded crosslink, balances + held + burned + receipts not consumed is the
-    /// genesis supply, which is returned.
+    /// Conservation: with every shard at its recorded crosslink, balances + held + burned of all shards + receipts not
+    /// consumed + stake and rewards held by the registry + stake burned - rewards minted is the genesis supply, which is
+    /// returned.
     pub fn conservation(&self) -> Result<u64, Imbalance> {
         let inside: u128 = self.shards.iter().map(|shard| shard.last.header.figures.inside()).sum();
-        let found = inside + self.in_flight();
-        let supply = self.parameters.supply;
-        if found == u128::from(supply) { Ok(supply) } else { Err(Imbalance { found, supply }) }
+        let (registry, supply) = (&self.registry, self.parameters.supply);
+        let found = inside + self.in_flight() + registry.stake() + u128::from(registry.burned());
+        let minted = registry.minted();
+        if found == u128::from(supply) + u128::from(minted) {
+            Ok(supply)
+        } else {
+            Err(Imbalance { found, supply, minted })
+        }
     }
 }
 
@@ -209,28 +242,25 @@ impl Inside for kakera_chain::block::Figures {
     }
 }
 
-impl Validator {
-    fn of(genesis: &GenesisValidator) -> Validator {
-        Validator {
-            key: genesis.key,
-            role: genesis.role,
-            seats: genesis.seats,
-            owner: genesis.owner,
-            endpoint: genesis.endpoint.clone(),
-            commitment: Hash(parse_hex(&genesis.commitment).expect("checked with the genesis file")),
-            status: Status::Active,
-        }
-    }
-}
-
 impl ShardRecord {
-    fn genesis(network: NetworkId, shard: ShardId, allocation: u64, header: Header) -> ShardRecord {
+    fn genesis(network: &Network, shard: ShardId, header: Header, bench: Bench) -> ShardRecord {
+        let allocation = network.allocation(shard);
         assert_eq!(header.chain, ChainId::Shard(shard), "the genesis headers come in the shards' order");
         assert_eq!(header.height.0, 0, "a genesis block has height 0");
         assert_eq!(header.figures.inside(), u128::from(allocation), "a shard begins with its allocation");
         assert_eq!((header.figures.sent, header.figures.received), (0, 0), "a shard begins with no receipts");
-        let id = header.id(network);
-        ShardRecord { root: id, allocation, last: Recorded { id, header } }
+        let id = header.id(network.id);
+        let last = Recorded { id, header };
+        let (era, root_height, seed) = (Epoch(0), Height(0), network.seed());
+        ShardRecord { era, root: id, root_height, bench, seed, fallbacks: 0, allocation, last }
+    }
+
+    /// Which shard.
+    pub(crate) fn shard(&self) -> ShardId {
+        match self.last.header.chain {
+            ChainId::Shard(shard) => shard,
+            ChainId::Beacon => unreachable!("a shard's headers are of that shard"),
+        }
     }
 
     /// What this shard may have sent away, and did.
@@ -255,34 +285,30 @@ impl LaneLog {
         self.consumed.checked_add(pending).expect("a lane never reaches 2^64 receipts")
     }
 
+    /// How many of the receipts pending are returns.
+    pub(crate) fn returns(&self) -> u64 {
+        self.pending.iter().map(|pending| u64::from(pending.kind == Kind::Return)).sum()
+    }
+
     pub(crate) fn push(&mut self, receipt: &Receipt) {
-        let ordinary = matches!(receipt.action, ReceiptAction::Transfer { .. });
-        self.ordinary += u64::from(ordinary);
-        self.pending.push_back(Pending { amount: receipt.amount(), ordinary });
+        let kind = if receipt.action.is_return() {
+            Kind::Return
+        } else if receipt.action.ordered().is_some() {
+            Kind::Ordinary
+        } else {
+            Kind::Payment
+        };
+        self.ordinary += u64::from(kind == Kind::Ordinary);
+        self.returned += u64::from(kind == Kind::Return);
+        self.pending.push_back(Pending { amount: receipt.amount(), kind });
     }
 
     /// Consumes the first receipt pending; its `seq` is the cursor before.
     pub(crate) fn pop(&mut self) -> Option<Pending> {
         let pending = self.pending.pop_front()?;
         self.consumed += 1;
-        self.ordinary -= u64::from(pending.ordinary);
+        self.ordinary -= u64::from(pending.kind == Kind::Ordinary);
         Some(pending)
-    }
-}
-
-fn write_role<W: Write>(role: &Role, writer: &mut W) -> std::io::Result<()> {
-    let byte: u8 = match role {
-        Role::Beacon => 0,
-        Role::Shard => 1,
-    };
-    BorshSerialize::serialize(&byte, writer)
-}
-
-fn read_role<R: Read>(reader: &mut R) -> std::io::Result<Role> {
-    match u8::deserialize_reader(reader)? {
-        0 => Ok(Role::Beacon),
-        1 => Ok(Role::Shard),
-        _ => Err(std::io::ErrorKind::InvalidData.into()),
     }
 }
 
@@ -297,16 +323,8 @@ mod tests {
         let state = World::new().state;
         let bytes = codec::encode(&state);
         assert_eq!(codec::decode::<BeaconState>(&bytes, BeaconState::MAX_BYTES), Ok(state.clone()));
-        assert_eq!(state.root().to_string(), "44770efa2fb012c7401ff5b0eba80a1679def8433561501b1834c67801135bad");
+        assert_eq!(state.root().to_string(), "f8948644ef40bcd459ae6df27d8b8b8da5e2d07c4245702a713f682ddf2c15fd");
         assert_eq!(state.conservation(), Ok(state.parameters.supply));
-    }
-
-    #[test]
-    fn an_unknown_role_does_not_decode() {
-        let mut bytes = codec::encode(&World::new().state.registry[0]);
-        assert!(codec::decode::<Validator>(&bytes, 1000).is_ok());
-        bytes[32] = 2;
-        assert!(codec::decode::<Validator>(&bytes, 1000).is_err());
     }
 
     #[test]
@@ -315,7 +333,7 @@ mod tests {
         let shard = Arc::make_mut(&mut state.shards[1]);
         shard.last.header.figures.balances += 1;
         let supply = state.parameters.supply;
-        assert_eq!(state.conservation(), Err(Imbalance { found: u128::from(supply) + 1, supply }));
+        assert_eq!(state.conservation(), Err(Imbalance { found: u128::from(supply) + 1, supply, minted: 0 }));
     }
 
     #[test]

@@ -4,10 +4,11 @@ use crate::{
     block::Block,
     block::{Figures, Header},
     certificate::Certificate,
+    era::{Era, EraPlan},
     hash::Hash,
     receipt::{Receipt, Reference},
     store::{Store, StoreFailure, Write},
-    units::{ChainId, Height, Timestamp},
+    units::{ChainId, Height, Timestamp, ValidatorId},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
 use kakera_cbc::{BlockId, Member, Slot};
@@ -21,8 +22,10 @@ pub struct Context {
     pub height: Height,
     /// Its slot.
     pub slot: Slot,
-    /// Who proposed it.
+    /// Who proposed it: its place in the era's committee.
     pub proposer: Member,
+    /// And its entry in the registry.
+    pub validator: ValidatorId,
     /// What it has read of the beacon chain.
     pub reference: Reference,
 }
@@ -89,6 +92,17 @@ pub struct CertifiedBlocks {
 impl CertifiedBlocks {
     /// Canonical bytes at most: below the transport's message limit of 4 MiB, above the largest block.
     pub const MAX_BYTES: usize = 3 * 1024 * 1024;
+    /// Blocks at most.
+    pub const MAX_BLOCKS: usize = 1_024;
+}
+
+/// What a certified block changes in the store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    /// The writes that bring the stored state to the one after it and index the block.
+    pub writes: Vec<Write>,
+    /// The writes that take all of this back. Empty where blocks are never undone.
+    pub undo: Vec<Write>,
 }
 
 /// One chain's rules.
@@ -120,22 +134,32 @@ pub trait Application {
         witnesses: &[Vec<u8>],
     ) -> Result<Executed<Self::State>, Self::Invalid>;
 
-    /// Whether a leader should propose now on a parent with this state and reference: something is due.
-    fn has_work(&self, parent: &Self::State, reference: &Reference) -> bool;
+    /// Whether a leader should propose in `slot` on a parent with this state and reference: something is due.
+    fn has_work(&self, parent: &Self::State, reference: &Reference, slot: Slot) -> bool;
 
     /// Makes a block's content; `empty`: only what must be processed, nothing from the pool. `context.reference` is
-    /// the parent's; the proposal says which one it took.
-    fn propose(&mut self, parent: &Self::State, context: &Context, empty: bool) -> Proposal<Self::State>;
+    /// the parent's; the proposal says which one it took. Nothing if none can be made now.
+    fn propose(&mut self, parent: &Self::State, context: &Context, empty: bool) -> Option<Proposal<Self::State>>;
 
     /// A block became certified (called in height order): the writes that bring the stored state from `before` to
-    /// `after` and index the block. The application forgets what it no longer needs.
-    fn certified(
-        &mut self,
-        id: BlockId,
-        block: &Block,
-        before: &Self::State,
-        after: &Executed<Self::State>,
-    ) -> Vec<Write>;
+    /// `after` and index the block, and those that take it back. The application forgets what it no longer needs.
+    fn certified(&mut self, id: BlockId, block: &Block, before: &Self::State, after: &Executed<Self::State>) -> Change;
+
+    /// The newest certificate of the chain, after [`Application::certified`] of its block.
+    fn certificate(&mut self, certificate: &Certificate);
+
+    /// The height up to which blocks can never be undone.
+    fn settled(&self) -> Height;
+
+    /// The blocks above this one were taken back: it is the newest certified one again.
+    fn undone(&mut self, header: &Header, state: &Self::State);
+
+    /// An era begins; also called for the one that a start goes on with.
+    fn enter(&mut self, era: &Era);
+
+    /// The era after the one that a certified switch block closes, where the chain's own state says which; nothing where
+    /// another chain names it.
+    fn successor(&self, id: BlockId, header: &Header, state: &Self::State) -> Option<EraPlan>;
 
     /// Takes an input against the state at the head.
     fn handle(&mut self, now: Timestamp, head: &Self::State, input: Self::Input) -> Handled<Self::Reply>;

@@ -4,7 +4,8 @@ use crate::{
     block::Header,
     certificate::Certificate,
     codec::{self, InvalidBytes},
-    receipt::Receipt,
+    hash::Hash,
+    receipt::{LaneCursor, Receipt},
     units::ShardId,
 };
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -34,19 +35,32 @@ impl Crosslink {
         codec::decode(bytes, Crosslink::MAX_BYTES)
     }
 
-    /// Whether it carries anything but empty blocks: transactions, emitted or consumed receipts. `received` is the
-    /// value of receipts consumed by the last recorded header.
-    pub fn has_content(&self, received: u64) -> bool {
-        self.headers.iter().any(|header| header.figures.transactions > 0 || header.figures.received != received)
+    /// Whether it carries anything but empty blocks: transactions, emitted or consumed receipts. `inbox`: how far the last
+    /// recorded header has consumed the lanes.
+    pub fn has_content(&self, inbox: &[LaneCursor]) -> bool {
+        self.headers.iter().any(|header| header.figures.transactions > 0 || header.figures.inbox != inbox)
             || self.receipts.iter().any(|list| !list.is_empty())
     }
 }
 
-/// One item of a beacon block's body.
+/// A link of the proposer's SHA-256 hash chain: what a beacon block adds to the randomness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Reveal {
+    /// The link below the proposer's commitment.
+    pub link: Hash,
+    /// The end of a new chain, from which the proposer reveals in later epochs.
+    pub next: Option<Hash>,
+}
+
+/// One item of a beacon block's body. At most one reveal and one attendance, in this order, stand before all crosslinks.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub enum BeaconItem {
     /// A crosslink.
     Crosslink(Box<Crosslink>),
+    /// The proposer's next link.
+    Reveal(Reveal),
+    /// A certificate of an earlier block of this chain and epoch: who was there.
+    Attendance(Box<Certificate>),
 }
 
 impl BeaconItem {

@@ -4,8 +4,10 @@ use crate::{
     address::Address,
     hash::{Hash, NetworkId, Tag},
     keys::{InvalidKey, PublicKey},
-    units::{ShardId, SlotClock, Timestamp},
+    units::{Epoch, ShardId, SlotClock, Timestamp},
 };
+use borsh::{BorshDeserialize, BorshSerialize};
+use kakera_cbc::Slot;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use thiserror::Error;
@@ -32,6 +34,15 @@ pub struct Genesis {
     pub fees: Fees,
     /// Lanes between shards.
     pub lanes: Lanes,
+    /// Epochs; nothing: the first committees stay for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<Epochs>,
+    /// Stake; nothing: seats cost nothing, and nobody joins or leaves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staking: Option<Staking>,
+    /// How likely a captured committee may be; nothing: the network starts whatever the odds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub risk: Option<RiskLimit>,
     /// The validator registry, in order.
     pub validators: Vec<GenesisValidator>,
     /// The first balances.
@@ -74,8 +85,52 @@ pub struct Lanes {
     pub lifetime_slots: u64,
 }
 
-/// What a validator does.
+/// Epochs: for how long committees stay, and how they change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Epochs {
+    /// Beacon slots an epoch; at least 4.
+    pub slots: u64,
+    /// A shard whose switch block is not recorded within so many beacon slots of the epoch is given a new committee and
+    /// goes on from its last recorded block; 1 to half an epoch.
+    pub fallback_slots: u64,
+    /// The part of each committee's seats that is drawn anew each epoch, in thousandths, rounded down but one at least.
+    pub rotation_per_mille: u16,
+    /// Seats of the beacon's committee; with no more seats than that, or nothing here, all beacon validators are in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beacon_seats: Option<u32>,
+    /// Epochs from leaving until the stake is paid out, and for which evidence is taken; at least 2.
+    pub unbonding: u64,
+}
+
+/// Stake, and what it earns and loses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Staking {
+    /// What one seat costs, in the smallest unit; at least 1.
+    pub seat: u64,
+    /// Seats that become active, and seats that begin to leave, in one epoch at most; at least 1.
+    pub churn_seats: u32,
+    /// What a seat that took part in everything earns in an epoch, in the smallest unit; it is minted.
+    pub reward: u64,
+    /// The part of a slashed stake that the reporter gets, in thousandths; the rest is burned.
+    pub reporter_per_mille: u16,
+}
+
+/// How likely a captured committee may be: past this a network does not start.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RiskLimit {
+    /// The part of all shard seats that an adversary is assumed to hold, in thousandths.
+    pub adversary_per_mille: u16,
+    /// The greatest probability that any shard's committee is more than two thirds the adversary's.
+    pub capture: f64,
+    /// The greatest probability that any shard's committee is at least a third the adversary's.
+    pub stall: f64,
+}
+
+/// What a validator does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, BorshSerialize, BorshDeserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Runs the beacon chain.
@@ -153,7 +208,7 @@ pub enum InvalidGenesis {
         value: String,
     },
     /// Balances past the range of amounts.
-    #[error("the balances sum to more than 2^64 - 1")]
+    #[error("the balances and stakes sum to more than 2^64 - 1")]
     Supply,
     /// Fewer shard seats than the committees need, or no beacon validator.
     #[error("{role:?} validators hold {found} seats, but {needed} are needed")]
@@ -202,9 +257,24 @@ impl Network {
         SlotClock { genesis: Timestamp(self.genesis.genesis_time_ms), slot_ms: self.timing(chain).slot_ms }
     }
 
-    /// All balances at genesis.
+    /// All balances and stakes at genesis.
     pub fn supply(&self) -> u64 {
-        self.genesis.accounts.iter().map(|account| account.balance).sum()
+        self.genesis.accounts.iter().map(|account| account.balance).sum::<u64>() + self.staked()
+    }
+
+    /// All stakes at genesis.
+    pub fn staked(&self) -> u64 {
+        self.genesis.validators.iter().map(|validator| self.stake_of(validator.seats)).sum()
+    }
+
+    /// What so many seats cost.
+    pub fn stake_of(&self, seats: u32) -> u64 {
+        self.genesis.staking.map_or(0, |staking| staking.seat * u64::from(seats))
+    }
+
+    /// The epoch of a beacon slot.
+    pub fn epoch_of(&self, slot: Slot) -> Epoch {
+        self.genesis.epochs.map_or(Epoch(0), |epochs| epochs.of(slot))
     }
 
     /// One shard's balances at genesis.
@@ -216,6 +286,18 @@ impl Network {
     pub fn accounts_of(&self, shard: ShardId) -> impl Iterator<Item = &GenesisAccount> {
         let count = self.genesis.shards;
         self.genesis.accounts.iter().filter(move |account| account.address.shard(count) == shard)
+    }
+}
+
+impl Epochs {
+    /// The epoch of a beacon slot.
+    pub fn of(&self, slot: Slot) -> Epoch {
+        Epoch(slot.0 / self.slots)
+    }
+
+    /// The first slot of an epoch.
+    pub fn start_of(&self, epoch: Epoch) -> Slot {
+        Slot(epoch.0.saturating_mul(self.slots))
     }
 }
 
@@ -247,8 +329,37 @@ impl Genesis {
         in_range("fees.receipt_gas_percent", self.fees.receipt_gas_percent.into(), 1..=90, "1 to 90")?;
         in_range("lanes.bound", self.lanes.bound, 1..=1 << 20, "1 to 2^20")?;
         in_range("lanes.lifetime_slots", self.lanes.lifetime_slots, 1..=1 << 40, "1 to 2^40")?;
+        self.check_epochs()?;
         self.check_validators()?;
         self.check_accounts()
+    }
+
+    fn check_epochs(&self) -> Result<(), InvalidGenesis> {
+        if let Some(epochs) = &self.epochs {
+            in_range("epochs.slots", epochs.slots, 4..=1 << 32, "4 to 2^32")?;
+            let half = epochs.slots / 2;
+            in_range("epochs.fallback_slots", epochs.fallback_slots, 1..=half, "1 to half of epochs.slots")?;
+            in_range("epochs.rotation_per_mille", epochs.rotation_per_mille.into(), 0..=1000, "0 to 1000")?;
+            in_range("epochs.beacon_seats", epochs.beacon_seats.unwrap_or(1).into(), 1..=1024, "1 to 1024")?;
+            in_range("epochs.unbonding", epochs.unbonding, 2..=1 << 16, "2 to 65536")?;
+            in_range("beacon.heartbeat_slots", self.beacon.heartbeat_slots, 1..=epochs.slots, "at most epochs.slots")?;
+        }
+        if let Some(staking) = &self.staking {
+            // Bonded seats are activated at the turn of an epoch.
+            in_range("staking without epochs", u64::from(self.epochs.is_none()), 0..=0, "with an [epochs] section")?;
+            in_range("staking.seat", staking.seat, 1..=1 << 48, "1 to 2^48")?;
+            in_range("staking.churn_seats", staking.churn_seats.into(), 1..=65_535, "1 to 65535")?;
+            in_range("staking.reward", staking.reward, 0..=staking.seat, "at most staking.seat")?;
+            in_range("staking.reporter_per_mille", staking.reporter_per_mille.into(), 0..=500, "0 to 500")?;
+        }
+        if let Some(risk) = &self.risk {
+            in_range("risk.adversary_per_mille", risk.adversary_per_mille.into(), 0..=1000, "0 to 1000")?;
+            for (field, limit) in [("risk.capture", risk.capture), ("risk.stall", risk.stall)] {
+                // A NaN is in no range.
+                in_range(field, u64::from((0.0..=1.0).contains(&limit)), 1..=1, "a probability, 0 to 1")?;
+            }
+        }
+        Ok(())
     }
 
     fn check_validators(&self) -> Result<(), InvalidGenesis> {
@@ -296,6 +407,10 @@ impl Genesis {
                 return Err(InvalidGenesis::Duplicate { what: "account", value: account.address.to_string() });
             }
             supply = supply.checked_add(account.balance).ok_or(InvalidGenesis::Supply)?;
+        }
+        for validator in &self.validators {
+            let stake = self.staking.map_or(0, |staking| staking.seat * u64::from(validator.seats));
+            supply = supply.checked_add(stake).ok_or(InvalidGenesis::Supply)?;
         }
         Ok(())
     }

@@ -58,6 +58,8 @@ impl Tag {
     pub const STATE: Tag = Tag(b"kakera/state    ");
     /// Anything drawn from the network's seed.
     pub const SEED: Tag = Tag(b"kakera/seed     ");
+    /// A validator's proof that it holds the key it is bonded with.
+    pub const BOND: Tag = Tag(b"kakera/bond     ");
     /// A signature over an id: the id already names its purpose through its own tag.
     pub const SIGN: Tag = Tag(b"kakera/sign     ");
 

@@ -109,12 +109,3 @@ impl SignedMessage {
         Ok((id, Verified::check(self, &Hash(id.0), &key, &signature, &seats.signatures)?))
     }
 }
-
-/// Two messages of one era, sender and `seq`: the whole evidence of an equivocation.
-#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub struct Evidence {
-    /// One.
-    pub first: SignedMessage,
-    /// The other.
-    pub second: SignedMessage,
-}

@@ -3,10 +3,11 @@
 use crate::{
     certificate::{Certificate, FinalitySignature},
     codec::{self, InvalidBytes},
+    evidence::{Conflict, Equivocation},
     hash::{Hash, NetworkId, Tag, identity},
     keys::{InvalidSignature, PublicKey, SecretKey, Signature},
-    message::{Evidence, SignedMessage},
-    units::{ChainId, Height, Timestamp, ValidatorId},
+    message::SignedMessage,
+    units::{ChainId, Epoch, Height, Timestamp, ValidatorId},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
 use kakera_cbc::{BlockId, Member, MessageId};
@@ -117,9 +118,30 @@ pub enum PeerMessage {
     /// Asks for evidence against a member.
     WantEvidence(Member),
     /// Evidence of an equivocation.
-    Evidence(Box<Evidence>),
+    Evidence(Box<Equivocation>),
     /// The application's own gossip.
     Application(Vec<u8>),
+    /// Evidence of conflicting finality signatures.
+    Conflict(Box<Conflict>),
+}
+
+/// What travels between members, with the era that it is said in.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Spoken {
+    /// The epoch of the speaker's era.
+    pub epoch: Epoch,
+    /// What it says.
+    pub message: PeerMessage,
+}
+
+impl Spoken {
+    /// Canonical bytes at most.
+    pub const MAX_BYTES: usize = PeerMessage::MAX_BYTES + 8;
+
+    /// Decodes canonical bytes.
+    pub fn decode(bytes: &[u8]) -> Result<Spoken, InvalidBytes> {
+        codec::decode(bytes, Spoken::MAX_BYTES)
+    }
 }
 
 /// One member's entry in a whole justification.
@@ -135,7 +157,7 @@ pub enum CiteEntry {
 
 impl PeerMessage {
     /// Canonical bytes at most: below the transport's message limit of 4 MiB, above any answer (1 MiB and a block).
-    pub const MAX_BYTES: usize = 4 * 1024 * 1024 - 64;
+    pub const MAX_BYTES: usize = 4 * 1024 * 1024 - 128;
     /// Messages in one answer at most.
     pub const MAX_MESSAGES: usize = 256;
 

@@ -10,11 +10,15 @@
 //! Every input is handled to its end; what is to be done comes back as effects in the order of the crash contract:
 //! the store's writes (synced when something is to be said), the guard beside the store, then everything sent.
 
+mod conflict;
 mod doubt;
+mod eras;
 mod explain;
 mod fetches;
 mod finality;
 mod footprint;
+mod import;
+mod interlock;
 mod ledger;
 mod past;
 mod queries;
@@ -25,8 +29,12 @@ mod restart;
 mod sync;
 mod voice;
 
+pub use crate::era::{Era, EraPlan};
+pub use eras::ClosedEra;
 pub use explain::BlockExplanation;
 pub use footprint::{Footprint, Holding};
+pub use import::InvalidBlocks;
+pub use interlock::SignState;
 pub use kakera_cbc::{Explanation, Hold, LevelFinding, MemberFinding, Stand};
 pub use ledger::Held;
 pub use queries::{Head, MemberStatus, Status, Totals};
@@ -34,20 +42,20 @@ pub use restart::{InvalidStore, ReplicaConfig};
 pub use voice::Phase;
 
 use crate::{
-    application::{Application, Executed},
+    application::{Application, CertifiedBlocks, Executed},
     block::{Block, Header},
     certificate::{Certificate, Finality, Seats},
     genesis::{Network, Timing},
-    hash::NetworkId,
     keys::SecretKey,
     machine::StateMachine,
     message::SignedMessage,
     peer::{Carried, PeerMessage},
     receipt::Receipt,
     store::{Store, Write},
-    units::{ChainId, Epoch, Height, SlotClock, Timestamp},
+    units::{Epoch, Height, SlotClock, Timestamp, ValidatorId},
 };
 use doubt::Doubts;
+use eras::Ahead;
 use fetches::Fetches;
 use finality::Shares;
 use kakera_cbc::{BlockId, Blocks, Engine, Member, MessageId, Slot, Speaker};
@@ -60,24 +68,23 @@ use voice::Voice;
 pub enum Input<I> {
     /// Time passed.
     Tick,
-    /// A member of the committee said something; the transport vouches for who.
+    /// A validator said something to the members of an era of this chain; the transport vouches for who.
     Peer {
         /// Who.
-        from: Member,
+        from: ValidatorId,
+        /// The era's epoch.
+        epoch: Epoch,
         /// What.
         message: PeerMessage,
     },
+    /// An era to go on in as soon as its root is certified here.
+    Era(Box<EraPlan>),
+    /// Proof that this era is over, for one who missed its end.
+    Closed(Box<ClosedEra>),
+    /// Certified blocks of this chain, for one who follows.
+    Blocks(Box<CertifiedBlocks>),
     /// Something for the application.
     Application(I),
-}
-
-/// What a member may not forget: kept in a second place outside the store, too.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SignState {
-    /// The `seq` of the next message: everything below was said.
-    pub next_seq: u64,
-    /// The greatest height whose header was signed as final.
-    pub finality_height: u64,
 }
 
 /// What a replica wants done, in this order.
@@ -112,6 +119,14 @@ pub enum Effect<R> {
         /// What it emits.
         receipts: Arc<Vec<Receipt>>,
     },
+    /// Certified blocks were taken back, ascending: the root of a new era leaves them out.
+    Undone(Vec<(Height, BlockId)>),
+    /// A new era began.
+    Entered(Box<EraPlan>),
+    /// The certified blocks just given are not taken.
+    BlocksRefused(InvalidBlocks),
+    /// To be opened again from the store, where a new era can be entered; it does nothing any more.
+    Reopen,
     /// The application knows more references.
     ReferencesGrew,
     /// The application's answer to the input just handled.
@@ -145,6 +160,9 @@ pub enum Refused {
     /// The block's content is invalid.
     #[error("the block's content is invalid")]
     Content,
+    /// A block on a switch block, in the era that it closed.
+    #[error("the block is built on one that closed its era")]
+    Closed,
     /// Against the rules of consensus.
     #[error("the message is invalid: {0}")]
     Message(kakera_cbc::Invalid),
@@ -152,7 +170,7 @@ pub enum Refused {
     #[error("{0}")]
     Certificate(crate::certificate::InvalidCertificate),
     /// Evidence that shows nothing.
-    #[error("the evidence shows no equivocation")]
+    #[error("the evidence shows no offence")]
     Evidence,
     /// A list of the wrong length.
     #[error("a list has {found} entries, the committee {expected} members")]
@@ -198,6 +216,16 @@ pub enum Breach {
         /// The certified block.
         certified: BlockId,
     },
+    /// The root of an era is not the block that is certified here.
+    #[error("the era of epoch {epoch} has the root {root} at height {height}, but another block is certified there")]
+    ConflictingRoot {
+        /// The era's epoch.
+        epoch: Epoch,
+        /// The root's height.
+        height: Height,
+        /// The root.
+        root: BlockId,
+    },
     /// The stored messages, judged again, show something else than what is believed.
     #[error("the stored messages contradict {what}")]
     Past {
@@ -219,6 +247,7 @@ pub struct Replica<A: Application> {
     seats: Seats,
     timing: Timing,
     clock: SlotClock,
+    validator: Option<ValidatorId>,
     key: Option<SecretKey>,
     store: Arc<dyn Store>,
     app: A,
@@ -234,23 +263,12 @@ pub struct Replica<A: Application> {
     waiting: BTreeMap<MessageId, (Member, Carried)>,
     /// Messages taken while the current input is handled, not in the store yet.
     unwritten: BTreeMap<MessageId, SignedMessage>,
+    ahead: Ahead,
+    started: Timestamp,
     newest_certificate: Option<Certificate>,
     next_insertion: u64,
     now: Timestamp,
     out: Out<A::Reply>,
-}
-
-/// One CBC instance: network, chain, epoch and root.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Era {
-    /// The network.
-    pub network: NetworkId,
-    /// The chain.
-    pub chain: ChainId,
-    /// The epoch.
-    pub epoch: Epoch,
-    /// The root block.
-    pub root: BlockId,
 }
 
 /// Effects gathered while an input is handled.
@@ -303,9 +321,21 @@ impl<A: Application> StateMachine for Replica<A> {
             return Vec::new();
         }
         self.revisit();
+        self.succeed();
         match input {
             Input::Tick => {}
-            Input::Peer { from, message } => self.hear(from, message),
+            Input::Peer { from, epoch, message } => self.hear_of(epoch, from, message),
+            Input::Era(plan) => self.hear_plan(*plan),
+            Input::Closed(closed) => {
+                if let Err(reason) = self.hear_closed(*closed) {
+                    self.out.sent.push(Effect::BlocksRefused(reason));
+                }
+            }
+            Input::Blocks(blocks) => {
+                if let Err(reason) = self.import(&blocks) {
+                    self.out.sent.push(Effect::BlocksRefused(reason));
+                }
+            }
             Input::Application(input) => self.serve(input),
         }
         self.settle();
@@ -319,6 +349,9 @@ impl<A: Application> StateMachine for Replica<A> {
     fn next_wakeup(&self) -> Timestamp {
         if self.voice.phase == Phase::Halted {
             return Timestamp(u64::MAX);
+        }
+        if self.ahead.ripe {
+            return self.now;
         }
         let schedule = self.voice.next_wakeup(&self.clock, self.now);
         schedule.min(self.fetches.next_wakeup()).min(self.past.next_wakeup())
@@ -355,7 +388,15 @@ impl<A: Application> Replica<A> {
 
     /// The state at the own head: the newest block whose content was executed here.
     fn head_state(&self) -> A::State {
-        self.ledger.at_or_below(self.engine.head()).executed.state.clone()
+        self.own_head().executed.state.clone()
+    }
+
+    /// The own head. Who follows hears no votes, so its fork choice stands still: it has the newest certified block.
+    fn own_head(&self) -> &Arc<Held<A::State>> {
+        match self.voice.phase {
+            Phase::Observer => self.ledger.certified(),
+            _ => self.ledger.at_or_below(self.engine.head()),
+        }
     }
 
     /// Everything that follows from what is held now, until nothing more does.
@@ -385,4 +426,4 @@ fn agrees<S>(header: &Header, executed: &Executed<S>) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::replica) mod tests;

@@ -1,9 +1,10 @@
 //! The store contract: synchronous reads; writes are effects only.
 
+use borsh::{BorshDeserialize, BorshSerialize};
 use thiserror::Error;
 
 /// What is kept, one column family each. Keys are big-endian so that scans run in order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
 pub enum Table {
     /// Names to small values: network, chain, heights reached, own finality.
     Meta,
@@ -19,8 +20,14 @@ pub enum Table {
     MessageIds,
     /// Member and `seq` to insertion number.
     Threads,
-    /// Member to equivocation evidence.
+    /// Message id to the whole justification, of messages whose advances alone do not tell it.
+    Cites,
+    /// Member to evidence of an equivocation; member and 1 to evidence of conflicting finality signatures.
     Evidence,
+    /// Epoch and member to evidence of earlier eras.
+    PastEvidence,
+    /// Height to the writes that take its block back, while a fallback may still leave it out.
+    Undo,
     /// The application's state at the last certified block held.
     State,
     /// Height to the receipts its block emitted.
@@ -35,7 +42,7 @@ pub enum Table {
 
 impl Table {
     /// Every table.
-    pub const ALL: [Table; 13] = [
+    pub const ALL: [Table; 16] = [
         Table::Meta,
         Table::Blocks,
         Table::Heights,
@@ -43,7 +50,10 @@ impl Table {
         Table::Messages,
         Table::MessageIds,
         Table::Threads,
+        Table::Cites,
         Table::Evidence,
+        Table::PastEvidence,
+        Table::Undo,
         Table::State,
         Table::Receipts,
         Table::Transactions,
@@ -61,7 +71,10 @@ impl Table {
             Table::Messages => "messages",
             Table::MessageIds => "message_ids",
             Table::Threads => "threads",
+            Table::Cites => "cites",
             Table::Evidence => "evidence",
+            Table::PastEvidence => "past_evidence",
+            Table::Undo => "undo",
             Table::State => "state",
             Table::Receipts => "receipts",
             Table::Transactions => "transactions",
@@ -71,8 +84,8 @@ impl Table {
     }
 }
 
-/// One change; changes persisted together happen together or not at all.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One change; changes persisted together happen together, in their order, or not at all.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub enum Write {
     /// Sets a key.
     Put {
@@ -88,6 +101,18 @@ pub enum Write {
         /// Where.
         table: Table,
         /// The key.
+        key: Vec<u8>,
+    },
+    /// Removes every key of a table.
+    Clear {
+        /// Which.
+        table: Table,
+    },
+    /// Removes every key below one.
+    Below {
+        /// Where.
+        table: Table,
+        /// The first key that stays.
         key: Vec<u8>,
     },
 }

@@ -9,9 +9,10 @@ use kakera_chain::{
     certificate::{Certificate, Finality},
     codec::{self, InvalidBytes},
     crosslink::{BeaconItem, Crosslink},
+    evidence::Equivocation,
     hash::{Hash, NetworkId, merkle_root},
     keys::{SecretKey, Signature},
-    message::{Estimate, Evidence, SignedMessage, Statement},
+    message::{Estimate, SignedMessage, Statement},
     peer::{Carried, CiteEntry, Hello, PeerMessage, PeerStatus},
     receipt::Reference,
     units::{ChainId, Epoch, Height, ShardId, Timestamp, ValidatorId},
@@ -109,7 +110,7 @@ fn peer_messages() -> Vec<Vec<u8>> {
         PeerMessage::Since(vec![1, 2, 3]),
         PeerMessage::ById(vec![MessageId([3; 32])]),
         PeerMessage::Cites { message: MessageId([2; 32]), cites: vec![CiteEntry::Nothing, CiteEntry::Faulty] },
-        PeerMessage::Evidence(Box::new(Evidence { first: message(), second: message() })),
+        PeerMessage::Evidence(Box::new(Equivocation { first: message(), second: message() })),
         PeerMessage::Application(vec![1, 2, 3]),
     ];
     messages.iter().map(codec::encode).collect()
@@ -253,7 +254,7 @@ fn decoding_any_peer_message_takes_a_bounded_multiple_of_its_bytes() {
             block: Some(vec![0; PeerMessage::MAX_BYTES - 512]),
             ..bare(vote.clone())
         })),
-        PeerMessage::Evidence(Box::new(Evidence { first: one.clone(), second: two.clone() })),
+        PeerMessage::Evidence(Box::new(Equivocation { first: one.clone(), second: two.clone() })),
         PeerMessage::Messages(filled(bare(one))),
         PeerMessage::Messages(filled(bare(two))),
         PeerMessage::Messages(filled(bare(vote.clone()))),

@@ -2,10 +2,12 @@
 
 mod faults;
 mod lab;
+mod odds;
 mod sim;
 
 pub(crate) use faults::FaultCommand;
 pub(crate) use lab::{AttackArgs, CensusArgs, Chain, DrawArgs, ExplainArgs, LabCommand, RandomArgs};
+pub(crate) use odds::{BiasArgs, RiskArgs, ShuffleArgs};
 pub(crate) use sim::{SimCommand, SimReportArgs, SimRunArgs};
 
 use clap::{Args, Parser, Subcommand};

@@ -164,6 +164,9 @@ fn genesis_of(profile: &Profile, validators: &[Fresh], faucets: &[SecretKey]) ->
         shard: profile.shard,
         fees: profile.fees,
         lanes: profile.lanes,
+        epochs: None,
+        staking: None,
+        risk: None,
         validators: validators
             .iter()
             .map(|fresh| GenesisValidator {

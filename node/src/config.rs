@@ -2,6 +2,7 @@
 
 use crate::ways::Ways;
 use clap::{Parser, ValueEnum};
+use kakera_beacon::{TooRisky, check_risk};
 use kakera_chain::{
     genesis::{GenesisValidator, InvalidGenesis, Network, Role},
     keys::{InvalidKey, PublicKey, SecretKey},
@@ -123,6 +124,23 @@ pub enum ConfigError {
         /// Why.
         reason: InvalidGenesis,
     },
+    /// A network whose committees change: this program runs the rules of one epoch.
+    #[error(
+        "{}: the network has epochs, and this program keeps the first committees: run it on a genesis file without an \
+         [epochs] section", path.display()
+    )]
+    Epochs {
+        /// The genesis file.
+        path: PathBuf,
+    },
+    /// A network whose committees are likelier captured than its own limit allows.
+    #[error("{}: {reason}", path.display())]
+    Risk {
+        /// The genesis file.
+        path: PathBuf,
+        /// How likely, and what would do.
+        reason: TooRisky,
+    },
     /// A key file that holds no key.
     #[error("{}: {reason}: put the validator's secret key there, 64 hexadecimal digits", path.display())]
     Key {
@@ -233,6 +251,10 @@ impl NodeConfig {
     pub fn identity(&self, role: Role) -> Result<Identity, ConfigError> {
         let network = Network::parse(&read(&self.genesis, "the genesis file")?)
             .map_err(|reason| ConfigError::Genesis { path: self.genesis.clone(), reason })?;
+        if network.genesis.epochs.is_some() {
+            return Err(ConfigError::Epochs { path: self.genesis.clone() });
+        }
+        check_risk(&network).map_err(|reason| ConfigError::Risk { path: self.genesis.clone(), reason })?;
         let key = SecretKey::parse(read(&self.key, "the key file")?.trim())
             .map_err(|reason| ConfigError::Key { path: self.key.clone(), reason })?;
         let public = key.public();
@@ -256,7 +278,12 @@ impl Identity {
     }
 }
 
-/// A validator's entry in the registry.
+/// A validator's name: the genesis file's, or its number where it came later.
+pub fn name(network: &Network, id: ValidatorId) -> String {
+    validator(network, id).map_or_else(|| format!("validator {id}"), |entry| entry.name.clone())
+}
+
+/// A validator's entry in the genesis file.
 pub fn validator(network: &Network, id: ValidatorId) -> Option<&GenesisValidator> {
     network.genesis.validators.get(usize::try_from(id.0).ok()?)
 }

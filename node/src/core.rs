@@ -3,19 +3,19 @@
 use crate::{guard::SignGuard, store::RocksStore};
 use kakera_chain::{
     Member,
-    application::Application,
+    application::{Application, CertifiedBlocks},
     block::Block,
     machine::StateMachine,
-    peer::PeerMessage,
+    peer::{PeerMessage, Spoken},
     receipt::Receipt,
-    replica::{Effect, Input, Refused, Replica},
-    units::Timestamp,
+    replica::{ClosedEra, Effect, EraPlan, Input, InvalidBlocks, InvalidStore, Refused, Replica},
+    units::{Height, Timestamp, ValidatorId},
 };
 use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicI64, AtomicUsize, Ordering},
+        atomic::{AtomicI64, Ordering},
         mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
     },
     thread::JoinHandle,
@@ -52,14 +52,24 @@ pub enum ChainEvent {
     },
     /// More of the beacon chain is known.
     ReferencesGrew,
+    /// A new era began.
+    Entered(Arc<EraPlan>),
+    /// Certified blocks were taken back, ascending.
+    Undone(Arc<Vec<(Height, kakera_chain::BlockId)>>),
 }
 
 /// How the core sends; never blocks: a full queue drops, and the replicas' own exchange repairs it.
 pub trait Outbox: Send + 'static {
-    /// To every other member.
-    fn broadcast(&self, message: &PeerMessage);
-    /// To one member.
-    fn send(&self, to: Member, message: &PeerMessage);
+    /// To these validators; whoever sends is left out.
+    fn send(&self, to: &[ValidatorId], message: Spoken);
+}
+
+/// Of a node that only follows: nobody is spoken to.
+#[derive(Clone, Copy, Debug)]
+pub struct Nobody;
+
+impl Outbox for Nobody {
+    fn send(&self, _: &[ValidatorId], _: Spoken) {}
 }
 
 /// The core has stopped.
@@ -70,7 +80,10 @@ pub struct Stopped;
 type Query<A> = Box<dyn FnOnce(&Replica<A>, Timestamp) + Send>;
 
 enum Command<A: Application> {
-    Peer(Member, PeerMessage),
+    Peer(ValidatorId, Spoken),
+    Era(Box<EraPlan>),
+    Closed(Box<ClosedEra>, oneshot::Sender<Result<(), InvalidBlocks>>),
+    Blocks(Box<CertifiedBlocks>, oneshot::Sender<Result<(), InvalidBlocks>>),
     Application(A::Input, oneshot::Sender<A::Reply>),
     Query(Query<A>),
     Stop,
@@ -79,14 +92,17 @@ enum Command<A: Application> {
 /// A handle to the core thread.
 pub struct Core<A: Application> {
     commands: SyncSender<Command<A>>,
-    /// How many messages of each member wait.
-    queued: Arc<[AtomicUsize]>,
+    /// How many messages of each validator wait.
+    queued: Queued,
     /// Room for clients: a permit a command that waits, so that they wait asynchronously.
     room: Arc<tokio::sync::Semaphore>,
     events: broadcast::Sender<ChainEvent>,
     stopped: watch::Receiver<Option<String>>,
     refused: Arc<Refusals>,
 }
+
+/// How many messages of each validator wait; only those of whom any do.
+type Queued = Arc<Mutex<BTreeMap<ValidatorId, usize>>>;
 
 impl<A: Application> Clone for Core<A> {
     fn clone(&self) -> Self {
@@ -157,15 +173,45 @@ where
     }
 
     /// Hands over what a peer said; false: no room, and it is dropped.
-    pub fn deliver(&self, from: Member, message: PeerMessage) -> bool {
-        let Some(queued) = self.queued.get(from.index()) else { return false };
-        if queued.fetch_add(1, Ordering::Relaxed) < PEER_QUEUE
-            && self.commands.try_send(Command::Peer(from, message)).is_ok()
-        {
+    pub fn deliver(&self, from: ValidatorId, message: Spoken) -> bool {
+        let mut queued = self.queued.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = queued.entry(from).or_default();
+        if *waiting < PEER_QUEUE && self.commands.try_send(Command::Peer(from, message)).is_ok() {
+            *waiting += 1;
             return true;
         }
-        queued.fetch_sub(1, Ordering::Relaxed);
+        if *waiting == 0 {
+            queued.remove(&from);
+        }
         false
+    }
+
+    /// Names an era that the chain goes on in.
+    ///
+    /// # Errors
+    /// The core has stopped.
+    pub async fn enter(&self, plan: EraPlan) -> Result<(), Stopped> {
+        self.give(Command::Era(Box::new(plan))).await
+    }
+
+    /// Shows that the era is over.
+    ///
+    /// # Errors
+    /// The core has stopped.
+    pub async fn close(&self, closed: ClosedEra) -> Result<Result<(), InvalidBlocks>, Stopped> {
+        let (answer, answered) = oneshot::channel();
+        self.give(Command::Closed(Box::new(closed), answer)).await?;
+        answered.await.map_err(|_| Stopped)
+    }
+
+    /// Gives certified blocks to one that follows.
+    ///
+    /// # Errors
+    /// The core has stopped.
+    pub async fn import(&self, blocks: CertifiedBlocks) -> Result<Result<(), InvalidBlocks>, Stopped> {
+        let (answer, answered) = oneshot::channel();
+        self.give(Command::Blocks(Box::new(blocks), answer)).await?;
+        answered.await.map_err(|_| Stopped)
     }
 
     /// What happens from now on; a listener that lags has to ask again.
@@ -210,12 +256,26 @@ pub fn now() -> Timestamp {
 /// Everything the core thread owns.
 struct Runner<A: Application, O> {
     replica: Replica<A>,
-    queued: Arc<[AtomicUsize]>,
+    reopen: Reopen<A>,
+    queued: Queued,
     store: Arc<RocksStore>,
     guard: Option<SignGuard>,
     outbox: O,
     events: broadcast::Sender<ChainEvent>,
     refused: Arc<Refusals>,
+    /// Why the blocks of this step are not taken.
+    refusal: Option<InvalidBlocks>,
+}
+
+/// Why a core does not start.
+#[derive(Debug, Error)]
+pub enum StartFailure {
+    /// What the store holds.
+    #[error(transparent)]
+    Store(#[from] InvalidStore),
+    /// Its thread.
+    #[error(transparent)]
+    Machine(#[from] std::io::Error),
 }
 
 /// A refusal's name in the metrics: one of a few, whatever a peer says.
@@ -226,6 +286,7 @@ fn kind(reason: &Refused) -> &'static str {
         Refused::Block => "block",
         Refused::Header => "header",
         Refused::Content => "content",
+        Refused::Closed => "closed",
         Refused::Message(_) => "message",
         Refused::Certificate(_) => "certificate",
         Refused::Evidence => "evidence",
@@ -234,13 +295,19 @@ fn kind(reason: &Refused) -> &'static str {
     }
 }
 
-/// Starts the core thread.
+/// Opens the replica on what the store holds.
+pub type Reopen<A> = Box<dyn FnMut() -> Result<Replica<A>, InvalidStore> + Send>;
+
+/// Starts the core thread with the replica that `open` opens now, and again where its store has to be opened anew.
+///
+/// # Errors
+/// The store's contents, or the machine.
 pub fn start<A, O>(
-    replica: Replica<A>,
+    mut open: Reopen<A>,
     store: Arc<RocksStore>,
     guard: Option<SignGuard>,
     outbox: O,
-) -> std::io::Result<(Core<A>, JoinHandle<()>)>
+) -> Result<(Core<A>, JoinHandle<()>), StartFailure>
 where
     A: Application + Send + 'static,
     A::State: Send + Sync,
@@ -253,15 +320,17 @@ where
     let (ended, stopped) = watch::channel(None);
     let refused = Arc::new(Refusals::default());
     let room = Arc::new(tokio::sync::Semaphore::new(QUEUE / 4));
-    let queued: Arc<[AtomicUsize]> = replica.seats().keys.iter().map(|_| AtomicUsize::new(0)).collect();
+    let queued = Queued::default();
     let mut runner = Runner {
-        replica,
+        replica: open()?,
+        reopen: open,
         queued: queued.clone(),
         store,
         guard,
         outbox,
         events: events.clone(),
         refused: refused.clone(),
+        refusal: None,
     };
     let thread = std::thread::Builder::new().name("core".into()).spawn(move || {
         if let Err(error) = runner.run(&inbox) {
@@ -278,9 +347,18 @@ impl<A: Application, O: Outbox> Runner<A, O> {
         loop {
             let wait = self.replica.next_wakeup().0.saturating_sub(now().0);
             match inbox.recv_timeout(Duration::from_millis(wait.min(60_000))) {
-                Ok(Command::Peer(from, message)) => {
-                    self.queued[from.index()].fetch_sub(1, Ordering::Relaxed);
-                    drop(self.step(Input::Peer { from, message })?);
+                Ok(Command::Peer(from, Spoken { epoch, message })) => {
+                    self.took(from);
+                    drop(self.step(Input::Peer { from, epoch, message })?);
+                }
+                Ok(Command::Era(plan)) => drop(self.step(Input::Era(plan))?),
+                Ok(Command::Closed(closed, answer)) => {
+                    drop(self.step(Input::Closed(closed))?);
+                    let _gone = answer.send(self.refusal.take().map_or(Ok(()), Err));
+                }
+                Ok(Command::Blocks(blocks, answer)) => {
+                    drop(self.step(Input::Blocks(blocks))?);
+                    let _gone = answer.send(self.refusal.take().map_or(Ok(()), Err));
                 }
                 Ok(Command::Application(input, answer)) => {
                     if let Some(reply) = self.step(Input::Application(input))? {
@@ -297,7 +375,7 @@ impl<A: Application, O: Outbox> Runner<A, O> {
 
     /// Feeds one input and carries out what follows, in order.
     fn step(&mut self, input: Input<A::Input>) -> anyhow::Result<Option<A::Reply>> {
-        let mut answer = None;
+        let (mut answer, mut reopen) = (None, false);
         for effect in self.replica.handle(now(), input) {
             match effect {
                 Effect::Persist { writes, synced } => self.store.write(&writes, synced)?,
@@ -306,8 +384,19 @@ impl<A: Application, O: Outbox> Runner<A, O> {
                         guard.write(state)?;
                     }
                 }
-                Effect::Broadcast(message) => self.outbox.broadcast(&message),
-                Effect::Send(to, message) => self.outbox.send(to, &message),
+                Effect::Broadcast(message) => self.say(None, message),
+                Effect::Send(to, message) => self.say(Some(to), message),
+                Effect::Entered(plan) => {
+                    tracing::info!(epoch = %plan.epoch, root = %plan.root.1, height = %plan.root.0, "a new era began");
+                    self.tell(ChainEvent::Entered(Arc::new(*plan)));
+                }
+                Effect::Undone(blocks) => {
+                    let named: Vec<String> = blocks.iter().map(|(height, id)| format!("{height}: {id}")).collect();
+                    tracing::warn!(blocks = named.join(", "), "certified blocks are lost: a new era began below them");
+                    self.tell(ChainEvent::Undone(Arc::new(blocks)));
+                }
+                Effect::BlocksRefused(reason) => self.refusal = Some(reason),
+                Effect::Reopen => reopen = true,
                 Effect::Included { id, block } => self.tell(ChainEvent::Included { id, block }),
                 Effect::Certified { id, block, receipts } => self.tell(ChainEvent::Certified { id, block, receipts }),
                 Effect::ReferencesGrew => self.tell(ChainEvent::ReferencesGrew),
@@ -319,7 +408,35 @@ impl<A: Application, O: Outbox> Runner<A, O> {
                 Effect::Halt(breach) => anyhow::bail!(breach),
             }
         }
+        if reopen {
+            self.replica = (self.reopen)()?;
+        }
         Ok(answer)
+    }
+
+    /// One message of a validator has left the queue.
+    fn took(&self, from: ValidatorId) {
+        let mut queued = self.queued.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(waiting) = queued.get_mut(&from) {
+            *waiting -= 1;
+            if *waiting == 0 {
+                queued.remove(&from);
+            }
+        }
+    }
+
+    /// To one member of the present era, or to all.
+    fn say(&self, to: Option<Member>, message: PeerMessage) {
+        let validators = &self.replica.seats().validators;
+        let spoken = Spoken { epoch: self.replica.era().epoch, message };
+        match to {
+            None => self.outbox.send(validators, spoken),
+            Some(member) => {
+                if let Some(validator) = validators.get(member.index()) {
+                    self.outbox.send(&[*validator], spoken);
+                }
+            }
+        }
     }
 
     fn tell(&self, event: ChainEvent) {

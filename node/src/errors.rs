@@ -225,6 +225,9 @@ fn invalid_kind(invalid: &InvalidTransaction) -> (Code, &'static str) {
         InvalidTransaction::ZeroAmount => (Code::InvalidArgument, "ZERO_AMOUNT"),
         InvalidTransaction::LaneFull { .. } => (Code::FailedPrecondition, "LANE_FULL"),
         InvalidTransaction::BatchSize { .. } => (Code::InvalidArgument, "BATCH_SIZE"),
+        InvalidTransaction::NoStake => (Code::FailedPrecondition, "NO_STAKE"),
+        InvalidTransaction::Bond(_) => (Code::InvalidArgument, "INVALID_BOND"),
+        InvalidTransaction::EvidenceSize { .. } => (Code::InvalidArgument, "EVIDENCE_SIZE"),
         InvalidTransaction::CountersFull => (Code::FailedPrecondition, "COUNTERS_FULL"),
     }
 }

@@ -1,15 +1,17 @@
-//! A shard's view of the beacon: one stream of certified blocks from any beacon node, switched when it is silent.
+//! Following the beacon chain: one stream of certified blocks from any beacon node, switched when it is silent. What
+//! comes is checked and executed by the process's own observer of the beacon chain.
 
 use crate::{core::Core, forward::Forwarder, peers::FRAME_BYTES};
+use kakera_beacon::Beacon;
 use kakera_chain::{
     Member,
     application::CertifiedBlocks,
     codec,
     genesis::Timing,
-    units::{ChainId, ShardId},
+    units::{ChainId, Height, ShardId},
 };
 use kakera_proto::v1::{FollowRequest, beacon_client::BeaconClient};
-use kakera_shard::{Following, Input, Reply, Shard};
+use kakera_shard::Following;
 use std::{sync::Arc, time::Duration};
 use thiserror::Error;
 use tokio::time::{sleep, timeout};
@@ -33,7 +35,7 @@ enum Ended {
 }
 
 /// Follows the beacon chain until the core stops. `timing` is the beacon's.
-pub async fn follow(core: Core<Shard>, forwarder: Arc<Forwarder>, shard: ShardId, me: Member, timing: Timing) {
+pub async fn follow(core: Core<Beacon>, forwarder: Arc<Forwarder>, shard: ShardId, me: Member, timing: Timing) {
     let mut following = Following::new(shard, me, timing);
     let limits = Limits {
         answer: Duration::from_millis(following.answer_ms()),
@@ -58,7 +60,7 @@ struct Limits {
     silence: Duration,
 }
 
-async fn listen(core: &Core<Shard>, forwarder: &Forwarder, index: usize, limits: Limits, blocks: &mut u64) -> Ended {
+async fn listen(core: &Core<Beacon>, forwarder: &Forwarder, index: usize, limits: Limits, blocks: &mut u64) -> Ended {
     match take(core, forwarder, index, limits, blocks).await {
         Ok(never) => match never {},
         Err(ended) => ended,
@@ -66,13 +68,13 @@ async fn listen(core: &Core<Shard>, forwarder: &Forwarder, index: usize, limits:
 }
 
 async fn take(
-    core: &Core<Shard>,
+    core: &Core<Beacon>,
     forwarder: &Forwarder,
     index: usize,
     Limits { answer, silence }: Limits,
     blocks: &mut u64,
 ) -> Result<std::convert::Infallible, Ended> {
-    let next = core.query(|replica, _| replica.app().tip().height.next()).await.map_err(|_| Ended::Stopped)?;
+    let next = core.query(|replica, _| replica.certified().header.height.next()).await.map_err(|_| Ended::Stopped)?;
     let (_, channel) = forwarder.channel(ChainId::Beacon, index).ok_or(Ended::NoNode)?;
     let mut client = BeaconClient::new(channel).max_decoding_message_size(FRAME_BYTES);
     let asked = client.follow(FollowRequest { from_height: next.0 });
@@ -82,13 +84,15 @@ async fn take(
         let bytes = message.ok_or(Ended::Closed)?.canonical;
         let certified: CertifiedBlocks =
             codec::decode(&bytes, CertifiedBlocks::MAX_BYTES).map_err(|invalid| Ended::Refused(invalid.to_string()))?;
-        match core.submit(Input::Beacon(certified)).await.map_err(|_| Ended::Stopped)? {
-            Reply::BeaconAdvanced(height) => {
-                tracing::debug!(%height, "the beacon is known further");
-                *blocks += 1;
-            }
-            Reply::BeaconRefused(invalid) => return Err(Ended::Refused(invalid.to_string())),
-            _ => return Err(Ended::Refused("another answer than to beacon blocks".into())),
+        let last = certified.certificate.finality.height;
+        match core.import(certified).await.map_err(|_| Ended::Stopped)? {
+            Ok(()) => *blocks += u64::from(is_certified(core, last).await?),
+            Err(invalid) => return Err(Ended::Refused(invalid.to_string())),
         }
     }
+}
+
+/// Whether a height is certified here.
+async fn is_certified(core: &Core<Beacon>, height: Height) -> Result<bool, Ended> {
+    core.query(move |replica, _| replica.certified().header.height >= height).await.map_err(|_| Ended::Stopped)
 }

@@ -1,15 +1,19 @@
 //! The second place: what a member has already said, kept outside the database, so that a lost write-ahead log or an
 //! old copy of the database cannot make it speak twice.
 
+mod portable;
+
+pub use portable::ImportRefused;
+
 use anyhow::Context as _;
 use kakera_chain::{
-    codec,
+    BlockId, codec,
     hash::{Hash, NetworkId},
     replica::SignState,
-    units::ChainId,
+    units::{ChainId, Epoch},
 };
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, TryLockError},
     io,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
@@ -21,12 +25,17 @@ use thiserror::Error;
 /// that anything was sent under.
 ///
 /// ```text
-/// offset 0 and 4096: magic (8) | generation (8, BE) | next_seq (8, BE) | finality_height (8, BE) | checksum (32)
+/// offset 0 and 4096: "kkguard2" | generation (8) | epoch (8) | root (32) | next_seq (8) | finality_height (8) | checksum (32)
+/// written before epochs were: "kkguard1" | generation (8) | next_seq (8) | finality_height (8) | checksum (32)
 /// ```
+///
+/// Numbers are big-endian; the checksum covers all before it, the network and the chain. The file is locked while it is
+/// open: no two processes speak under one of them.
 #[derive(Debug, Clone)]
 pub struct SignGuard {
     path: PathBuf,
-    salt: Vec<u8>,
+    network: NetworkId,
+    chain: ChainId,
     inner: Arc<Mutex<Inner>>,
 }
 
@@ -49,6 +58,12 @@ pub enum GuardFailure {
         /// The file.
         path: PathBuf,
     },
+    /// Another process has it open.
+    #[error("{} is in use: another process speaks for this member; stop that one first", path.display())]
+    Locked {
+        /// The file.
+        path: PathBuf,
+    },
     /// The machine refuses.
     #[error("{} cannot be used: {reason}", path.display())]
     Unusable {
@@ -59,13 +74,18 @@ pub enum GuardFailure {
     },
 }
 
-const MAGIC: &[u8; 8] = b"kkguard1";
+const MAGIC: &[u8; 8] = b"kkguard2";
+/// What was written before there were epochs: all of it is of epoch 0.
+const OLD_MAGIC: &[u8; 8] = b"kkguard1";
 /// Slots lie a page apart: no torn sector reaches both.
 const SLOT: u64 = 4096;
-const BYTES: usize = 64;
+const BYTES: usize = 104;
+const OLD_BYTES: usize = 64;
+/// Its presence in the data directory declares that the database was restored from an old copy.
+const RESTORED: &str = "restored";
 
 impl SignGuard {
-    /// Opens the file, which is made (with nothing said) when it does not exist.
+    /// Opens and locks the file, which is made (with nothing said) when it does not exist.
     ///
     /// # Errors
     /// [`GuardFailure`]; each names the file.
@@ -76,17 +96,18 @@ impl SignGuard {
             create(path, &salt).map_err(unusable)?;
         }
         let file = OpenOptions::new().read(true).write(true).open(path).map_err(unusable)?;
+        file.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => GuardFailure::Locked { path: path.to_path_buf() },
+            TryLockError::Error(reason) => unusable(reason),
+        })?;
         let mut newest: Option<(u64, SignState)> = None;
         for slot in 0..2 {
-            let mut bytes = [0; BYTES];
-            match file.read_exact_at(&mut bytes, slot * SLOT) {
-                Ok(()) => newest = newest.max_by_generation(decode(&bytes, &salt)),
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
-                Err(error) => return Err(unusable(error)),
-            }
+            let bytes = read_slot(&file, slot).map_err(unusable)?;
+            newest = newest.max_by_generation(decode(&bytes, &salt));
         }
         let (generation, state) = newest.ok_or_else(|| GuardFailure::Corrupt { path: path.to_path_buf() })?;
-        Ok(SignGuard { path: path.to_path_buf(), salt, inner: Arc::new(Mutex::new(Inner { file, generation, state })) })
+        let inner = Arc::new(Mutex::new(Inner { file, generation, state }));
+        Ok(SignGuard { path: path.to_path_buf(), network, chain, inner })
     }
 
     /// What was last written.
@@ -94,29 +115,49 @@ impl SignGuard {
         self.inner.lock().expect("no holder panics").state
     }
 
-    /// Makes `state` durable: it is on the disk when this returns. A state that says less than the last one is kept at
-    /// the greater of each part.
+    /// Makes `state` durable: it is on the disk when this returns. A state of the same era that says less than the last
+    /// one is kept at the greater of each part.
     ///
     /// # Errors
-    /// The disk's words, with the file: nothing may be said then.
+    /// It is of an earlier era, or the disk's words, with the file: nothing may be said then.
     pub fn write(&self, state: SignState) -> anyhow::Result<()> {
         let mut inner = self.inner.lock().expect("no holder panics");
-        let state = SignState {
-            next_seq: state.next_seq.max(inner.state.next_seq),
-            finality_height: state.finality_height.max(inner.state.finality_height),
-        };
-        if state == inner.state {
+        let held = inner.state;
+        let next = held.then(state).with_context(|| {
+            let (found, known) = (state.epoch, held.epoch);
+            format!(
+                "{} is of epoch {known}: nothing may be said in epoch {found} of root {}",
+                self.path.display(),
+                state.root
+            )
+        })?;
+        if next == held {
             return Ok(());
         }
         let generation = inner.generation + 1;
-        let bytes = encode(generation, state, &self.salt);
+        let bytes = encode(generation, next, &codec::encode(&(self.network, self.chain)));
         inner
             .file
             .write_all_at(&bytes, (generation % 2) * SLOT)
             .and_then(|()| inner.file.sync_data())
             .with_context(|| format!("writing {}", self.path.display()))?;
-        (inner.generation, inner.state) = (generation, state);
+        (inner.generation, inner.state) = (generation, next);
         Ok(())
+    }
+
+    /// Whether the database is declared to be an old copy, by a file named `restored` in the data directory. From then on
+    /// nothing is said in any era up to the epoch that it is now: that is written here, and the declaration removed.
+    ///
+    /// # Errors
+    /// The disk's words.
+    pub fn heed_restore(&self, data: &Path, epoch: Epoch) -> anyhow::Result<bool> {
+        let marker = data.join(RESTORED);
+        if !marker.try_exists().with_context(|| format!("looking for {}", marker.display()))? {
+            return Ok(false);
+        }
+        self.write(SignState::spent(epoch.max(self.read().epoch)))?;
+        fs::remove_file(&marker).with_context(|| format!("removing {}", marker.display()))?;
+        Ok(true)
     }
 }
 
@@ -130,108 +171,73 @@ impl Newest for Option<(u64, SignState)> {
     }
 }
 
-/// A file in full or none: made under another name, synced, then renamed.
+/// A file in full or none: made under another name, synced, then linked. A file that another process has made meanwhile
+/// stays.
 fn create(path: &Path, salt: &[u8]) -> io::Result<()> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(directory)?;
-    let fresh = path.with_extension("new");
-    let file = File::create(&fresh)?;
+    let fresh = path.with_extension(format!("new-{}", std::process::id()));
+    match fs::remove_file(&fresh) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let file = File::create_new(&fresh)?;
     for slot in 0..2 {
         file.write_all_at(&encode(slot, SignState::default(), salt), slot * SLOT)?;
     }
     file.sync_all()?;
-    fs::rename(&fresh, path)?;
+    match fs::hard_link(&fresh, path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    fs::remove_file(&fresh)?;
     File::open(directory)?.sync_all()
+}
+
+/// As many of a slot's bytes as there are.
+fn read_slot(file: &File, slot: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; BYTES];
+    let mut length = 0;
+    while length < BYTES {
+        match file.read_at(&mut bytes[length..], slot * SLOT + length as u64) {
+            Ok(0) => break,
+            Ok(more) => length += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(length);
+    Ok(bytes)
 }
 
 fn encode(generation: u64, state: SignState, salt: &[u8]) -> [u8; BYTES] {
     let mut bytes = [0; BYTES];
     bytes[..8].copy_from_slice(MAGIC);
     bytes[8..16].copy_from_slice(&generation.to_be_bytes());
-    bytes[16..24].copy_from_slice(&state.next_seq.to_be_bytes());
-    bytes[24..32].copy_from_slice(&state.finality_height.to_be_bytes());
-    let checksum = Hash::of(&[&bytes[..32], salt]);
-    bytes[32..].copy_from_slice(&checksum.0);
+    bytes[16..24].copy_from_slice(&state.epoch.0.to_be_bytes());
+    bytes[24..56].copy_from_slice(&state.root.0);
+    bytes[56..64].copy_from_slice(&state.next_seq.to_be_bytes());
+    bytes[64..72].copy_from_slice(&state.finality_height.to_be_bytes());
+    let checksum = Hash::of(&[&bytes[..72], salt]);
+    bytes[72..].copy_from_slice(&checksum.0);
     bytes
 }
 
-fn decode(bytes: &[u8; BYTES], salt: &[u8]) -> Option<(u64, SignState)> {
-    let number = |at: usize| u64::from_be_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
-    let state = SignState { next_seq: number(16), finality_height: number(24) };
-    (encode(number(8), state, salt) == *bytes).then_some((number(8), state))
+/// The generation and state in a slot, if it is whole.
+fn decode(bytes: &[u8], salt: &[u8]) -> Option<(u64, SignState)> {
+    let number = |at: usize| Some(u64::from_be_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
+    let whole = |length: usize| Some(bytes.get(length..length + 32)? == Hash::of(&[&bytes[..length], salt]).0);
+    let magic = bytes.get(..8)?;
+    let state = if magic == MAGIC && whole(BYTES - 32)? {
+        let root = BlockId(bytes.get(24..56)?.try_into().ok()?);
+        SignState { epoch: Epoch(number(16)?), root, next_seq: number(56)?, finality_height: number(64)? }
+    } else if magic == OLD_MAGIC && whole(OLD_BYTES - 32)? {
+        SignState { next_seq: number(16)?, finality_height: number(24)?, ..SignState::default() }
+    } else {
+        return None;
+    };
+    Some((number(8)?, state))
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
-    use super::*;
-
-    const NETWORK: NetworkId = NetworkId(Hash([1; 32]));
-
-    fn open(path: &Path) -> Result<SignGuard, GuardFailure> {
-        SignGuard::open(path, NETWORK, ChainId::Beacon)
-    }
-
-    fn said(next_seq: u64) -> SignState {
-        SignState { next_seq, finality_height: next_seq / 2 }
-    }
-
-    #[test]
-    fn the_newest_state_survives_and_never_shrinks() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("deep/sign-state");
-        let guard = open(&path).unwrap();
-        assert_eq!(guard.read(), SignState::default());
-        for seq in 1..6 {
-            guard.write(said(seq)).unwrap();
-            assert_eq!(open(&path).unwrap().read(), said(seq));
-        }
-        guard.write(SignState { next_seq: 2, finality_height: 9 }).unwrap();
-        assert_eq!(open(&path).unwrap().read(), SignState { next_seq: 5, finality_height: 9 });
-    }
-
-    #[test]
-    fn a_torn_write_at_any_byte_leaves_the_older_state_or_the_newer_one() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("sign-state");
-        let guard = open(&path).unwrap();
-        guard.write(said(7)).unwrap();
-        let before = fs::read(&path).unwrap();
-        guard.write(said(8)).unwrap();
-        let after = fs::read(&path).unwrap();
-        let differing: Vec<usize> = (0..after.len()).filter(|at| before.get(*at) != after.get(*at)).collect();
-        assert!(!differing.is_empty());
-        for torn in 0..=differing.len() {
-            let mut bytes = before.clone();
-            differing[..torn].iter().for_each(|at| bytes[*at] = after[*at]);
-            fs::write(&path, bytes).unwrap();
-            let expected = if torn == differing.len() { said(8) } else { said(7) };
-            assert_eq!(open(&path).unwrap().read(), expected, "{torn} bytes reached the disk");
-        }
-    }
-
-    #[test]
-    fn two_damaged_slots_an_empty_file_and_another_chain_are_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("sign-state");
-        open(&path).unwrap().write(said(3)).unwrap();
-        let other = SignGuard::open(&path, NetworkId(Hash([2; 32])), ChainId::Beacon);
-        assert!(matches!(other, Err(GuardFailure::Corrupt { .. })));
-        let whole = fs::read(&path).unwrap();
-        let mut bytes = whole.clone();
-        bytes[20] ^= 1;
-        bytes[4096 + 20] ^= 1;
-        for damaged in [bytes, Vec::new(), whole[..10].to_vec()] {
-            fs::write(&path, damaged).unwrap();
-            assert!(matches!(open(&path), Err(GuardFailure::Corrupt { .. })));
-        }
-    }
-
-    #[test]
-    fn the_format_is_fixed() {
-        let bytes = encode(3, SignState { next_seq: 258, finality_height: 1 }, b"salt");
-        assert_eq!(&bytes[..8], b"kkguard1");
-        assert_eq!(bytes[8..32], [0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 0, 0, 1]);
-        assert_eq!(bytes[32..], Hash::of(&[&bytes[..32], b"salt"]).0);
-    }
-}
+mod tests;

@@ -22,6 +22,7 @@ pub mod guard;
 pub mod limits;
 pub mod metrics;
 pub mod peers;
+pub mod readings;
 pub mod run;
 pub mod server;
 pub mod store;

@@ -18,13 +18,12 @@ pub use service::{Deliver, PeerService};
 
 use crate::{core::Outbox, metrics::Metrics, run::lasting::lasting, ways::Ways};
 use kakera_chain::{
-    Member,
     certificate::Seats,
     codec,
     genesis::Network,
     hash::NetworkId,
     keys::{PublicKey, SecretKey},
-    peer::PeerMessage,
+    peer::Spoken,
     units::{ChainId, ValidatorId},
 };
 use queue::Sender;
@@ -34,7 +33,7 @@ use tokio::task::JoinSet;
 /// An envelope's bytes beside its message: protobuf's tag and length.
 const ENVELOPE_BYTES: usize = 64;
 /// Bytes of one frame between peers at most.
-pub const FRAME_BYTES: usize = PeerMessage::MAX_BYTES + ENVELOPE_BYTES;
+pub const FRAME_BYTES: usize = Spoken::MAX_BYTES + ENVELOPE_BYTES;
 
 /// The other members of this node's committee.
 #[derive(Clone, Debug)]
@@ -54,7 +53,6 @@ struct Inner {
 
 #[derive(Debug)]
 struct Peer {
-    member: Member,
     validator: ValidatorId,
     key: PublicKey,
     endpoint: String,
@@ -76,12 +74,11 @@ impl Peers {
         ways: &Ways,
         metrics: Arc<Metrics>,
     ) -> Peers {
-        let others =
-            (0..).map(Member).zip(&seats.validators).zip(&seats.keys).filter(|((_, validator), _)| **validator != me);
+        let others = seats.validators.iter().zip(&seats.keys).filter(|(validator, _)| **validator != me);
         let peers = others
-            .map(|((member, validator), key)| {
+            .map(|(validator, key)| {
                 let endpoint = ways.to(network, *validator).expect("committees are drawn from the registry");
-                Peer { member, validator: *validator, key: *key, endpoint, queue: Mutex::default() }
+                Peer { validator: *validator, key: *key, endpoint, queue: Mutex::default() }
             })
             .collect();
         Peers { inner: Arc::new(Inner { network: network.id, chain, me, key, peers, metrics }) }
@@ -124,16 +121,10 @@ impl Peer {
 pub struct PeerOutbox(Peers);
 
 impl Outbox for PeerOutbox {
-    fn broadcast(&self, message: &PeerMessage) {
-        let bytes = codec::encode(message);
-        for peer in &self.0.inner.peers {
+    fn send(&self, to: &[ValidatorId], message: Spoken) {
+        let bytes = codec::encode(&message);
+        for peer in self.0.inner.peers.iter().filter(|peer| to.contains(&peer.validator)) {
             peer.push(bytes.clone(), &self.0.inner.metrics);
-        }
-    }
-
-    fn send(&self, to: Member, message: &PeerMessage) {
-        if let Some(peer) = self.0.inner.peers.iter().find(|peer| peer.member == to) {
-            peer.push(codec::encode(message), &self.0.inner.metrics);
         }
     }
 }

@@ -23,7 +23,7 @@ use kakera_chain::{
     store::StoreFailure,
     units::{ChainId, ShardId, Timestamp},
 };
-use kakera_shard::{PoolLimits, Shard, ShardConfig};
+use kakera_shard::{PoolLimits, Shard, ShardConfig, first_reading};
 use nix::{
     sys::{prctl, signal::Signal},
     unistd::getppid,
@@ -87,8 +87,10 @@ struct Opened {
     committees: Arc<Committees>,
     chain: ChainId,
     member: Member,
+    data: PathBuf,
     store: Arc<RocksStore>,
     guard: SignGuard,
+    restored: bool,
     listener: TcpListener,
     metrics_listener: Option<TcpListener>,
     started: Timestamp,
@@ -169,16 +171,33 @@ async fn open(config: NodeConfig, identity: Identity, role: Role) -> Result<Open
     let store = Arc::new(RocksStore::open(&config.data.join("db"), network.id, chain)?);
     let guard = SignGuard::open(&config.data.join("sign-state"), network.id, chain)?;
     let started = now();
-    Ok(Opened { identity, network, committees, chain, member, store, guard, listener, metrics_listener, started })
+    let epoch = network.epoch_of(network.clock(ChainId::Beacon).slot_at(started));
+    let restored =
+        guard.heed_restore(&config.data, epoch).map_err(|error| Failure::Machine(std::io::Error::other(error)))?;
+    Ok(Opened {
+        identity,
+        network,
+        committees,
+        chain,
+        member,
+        data: config.data,
+        store,
+        guard,
+        restored,
+        listener,
+        metrics_listener,
+        started,
+    })
 }
 
 impl Origin {
     /// Computes every chain's first header from the genesis file.
-    fn of(network: &Arc<Network>, committees: &Committees) -> Result<Origin, StoreFailure> {
+    fn of(network: &Arc<Network>) -> Result<Origin, StoreFailure> {
         let shards = (0..network.genesis.shards)
             .map(|shard| {
                 // A shard's genesis does not depend on the beacon's, which depends on it.
-                let app = shard_app(network, committees, ShardId(shard), kakera_chain::BlockId::default(), None)?;
+                let nothing = first_reading(kakera_chain::BlockId::default(), kakera_chain::BlockId::default());
+                let app = shard_app(network, ShardId(shard), nothing, None)?;
                 let genesis = app.genesis();
                 Ok(genesis_header(ChainId::Shard(ShardId(shard)), genesis.state_root, genesis.figures))
             })
@@ -192,16 +211,15 @@ impl Origin {
 
 fn shard_app(
     network: &Arc<Network>,
-    committees: &Committees,
     shard: ShardId,
-    beacon_genesis: kakera_chain::BlockId,
+    first: kakera_chain::lanes::Reading,
     store: Option<&dyn kakera_chain::store::Store>,
 ) -> Result<Shard, StoreFailure> {
     let config = ShardConfig {
         network: Arc::clone(network),
         shard,
-        beacon_seats: committees.beacon.clone(),
-        beacon_genesis,
+        first,
+        signatures: kakera_chain::signatures::Signatures::default(),
         pool: PoolLimits::default(),
     };
     Shard::new(config, store)

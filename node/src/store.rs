@@ -20,7 +20,7 @@ use std::{
 use thiserror::Error;
 
 /// The layout of the tables that this program writes; a store of a newer layout is refused.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// Under this key of [`Table::Meta`]: schema (u32, little-endian), network id (32 bytes), chain (borsh).
 const IDENTITY: &[u8] = b"store-identity";
@@ -136,6 +136,9 @@ impl RocksStore {
             match write {
                 Write::Put { table, key, value } => batch.put_cf(self.family(*table), key, value),
                 Write::Delete { table, key } => batch.delete_cf(self.family(*table), key),
+                // No key of any table is as long or as great as this one.
+                Write::Clear { table } => batch.delete_range_cf(self.family(*table), [].as_slice(), &[0xff; 256]),
+                Write::Below { table, key } => batch.delete_range_cf(self.family(*table), [].as_slice(), key),
             }
         }
         let mut options = WriteOptions::default();

@@ -5,17 +5,17 @@ mod figures;
 
 use figures::{Figures, timed};
 use kakera_chain::{
-    BlockId, Committee, Member, Slot,
+    BlockId, Member, Slot,
     address::Address,
     application::{Application, Context},
-    certificate::Seats,
     codec,
     genesis::{Fees, Genesis, GenesisAccount, Lanes, Network, Timing},
     hash::{Hash, NetworkId},
     keys::{PublicKey, SecretKey, Signature, verify_all},
+    signatures::Signatures,
     units::{ChainId, Height, ShardId, ValidatorId},
 };
-use kakera_shard::{Account, Action, PoolLimits, Shard, ShardConfig, Transaction, Trie};
+use kakera_shard::{Account, Action, PoolLimits, Shard, ShardConfig, Transaction, Trie, first_reading};
 use std::sync::Arc;
 
 const TRANSFERS: u64 = 256;
@@ -60,20 +60,17 @@ fn shard() -> Shard {
         shard: timing,
         fees: Fees { block_gas: 10_000_000, block_bytes: 1 << 20, base_fee: 10, receipt_gas_percent: 50 },
         lanes: Lanes { bound: 100, lifetime_slots: 1_000 },
+        epochs: None,
+        staking: None,
+        risk: None,
         validators: Vec::new(),
         accounts: accounts.map(|address| GenesisAccount { address, balance: 1_000_000_000 }).collect(),
-    };
-    let seats = Seats {
-        keys: vec![sender(0).public()],
-        validators: vec![ValidatorId(0)],
-        committee: Committee::new(vec![1]).expect("one member with weight"),
-        signatures: Default::default(),
     };
     let config = ShardConfig {
         network: Arc::new(Network { id: NETWORK, genesis }),
         shard: ShardId(0),
-        beacon_seats: seats,
-        beacon_genesis: BlockId([0xbe; 32]),
+        first: first_reading(BlockId([0xbe; 32]), BlockId([0xab; 32])),
+        signatures: Signatures::default(),
         pool: PoolLimits::default(),
     };
     Shard::new(config, None).expect("without a store nothing fails")
@@ -108,6 +105,7 @@ fn block(figures: &mut Figures) -> Option<f64> {
         height: Height(1),
         slot: Slot(1),
         proposer: Member(0),
+        validator: ValidatorId(0),
         reference: shard.tip(),
     };
     let mut execute = || shard.execute(&genesis.state, &context, &body, &witnesses).expect("the block is valid");

@@ -1,332 +1,295 @@
-//! What this shard knows of the beacon chain: which certified blocks it may refer to, and what each says about lanes.
+//! What this shard knows of the beacon chain: what each certified block says about its lanes, and to which it may refer.
 //!
 //! ```text
-//!   base (last certified own block's reference)            tip (newest certified beacon block)
-//!     │ entry │ entry │ entry │ ... │ entry │
-//!     └ ledger                              └ ledger       receipts: recorded, not yet consumed at base
+//!   base                                    tip
+//!     │ reading │ reading │ ... │ reading │        receipts: recorded, not consumed at the last recorded own block
+//!       the last recorded own block's reference    newest certified beacon block
 //! ```
 //!
-//! A ledger is the fold of all entries up to a height; an entry is what one beacon block says about this shard. Rows:
-//! [`Table::Beacon`] holds an entry by big-endian height, [`Table::Meta`] under [`CHECKPOINT_KEY`] a ledger that stands
-//! for all entries up to its height, which are then deleted.
+//! Readings ([`Reading`]) are made by who executes the beacon chain in the same process, and believed. Rows:
+//! [`Table::Beacon`] holds a reading by big-endian height, [`Table::Meta`] under [`CHECKPOINT_KEY`] the reading at the base
+//! with all receipts that are due then; older ones are deleted.
 
-mod ledger;
 #[cfg(test)]
 mod tests;
 
-use crate::{
-    lanes::{LaneCounts, LaneTable, count},
-    records,
-    rules::Rules,
-};
-use borsh::{BorshDeserialize, BorshSerialize};
+use crate::records;
 use kakera_chain::{
-    BlockId, Slot,
-    application::{CertifiedBlocks, ReferenceStatus},
-    block::Block,
-    certificate::{InvalidCertificate, Seats},
+    BlockId,
+    application::ReferenceStatus,
     codec,
+    lanes::{LaneCounts, LaneTable, Reading, count},
     receipt::{Receipt, Reference},
     store::{Store, StoreFailure, Table, Write},
-    units::{ChainId, Epoch, Height, ShardId},
+    units::{ChainId, Epoch, Height},
 };
-use ledger::{Entry, Ledger};
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
 };
 use thiserror::Error;
 
-/// The row of [`Table::Meta`] that holds the ledger from which a start goes on.
+/// The row of [`Table::Meta`] that holds the reading from which a start goes on.
 pub const CHECKPOINT_KEY: &[u8] = b"shard/beacon";
 
-/// A checkpoint replaces entries once there are this many.
-const CHECKPOINT_ENTRIES: u64 = 256;
+/// A checkpoint replaces readings once there are this many.
+const CHECKPOINT_EVERY: u64 = 256;
+/// Own blocks that are certified and not recorded whose cursors are remembered at most; of more, later ones do as well.
+const UNRECORDED: usize = 1_024;
 
-/// Why certified beacon blocks are refused. Nothing changes.
+/// Why readings are refused. Nothing changes.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum InvalidBeacon {
-    /// No block, too many, or too many bytes.
-    #[error("{blocks} blocks of {bytes} bytes: 1 to {most_blocks} blocks and {most_bytes} bytes are allowed")]
-    Size {
-        /// Blocks present.
-        blocks: usize,
-        /// Canonical bytes present.
-        bytes: usize,
-        /// Blocks allowed.
-        most_blocks: usize,
-        /// Bytes allowed.
-        most_bytes: usize,
-    },
-    /// Blocks are missing between the newest known one and these.
-    #[error("the first new block has height {found}, but {expected} is next")]
+    /// Readings are missing between the newest known one and these.
+    #[error("the first new reading has height {found}, but {expected} is next")]
     Gap {
-        /// The height above the newest known block's.
+        /// The height above the newest known one's.
         expected: Height,
-        /// The first new block's.
+        /// The first new one's.
         found: Height,
     },
-    /// A block that does not follow the one before: parent, height, slot, chain or era.
-    #[error("the block at height {height} does not follow the one below it")]
-    Linkage {
-        /// Its height.
+    /// Another block than the one known at a height.
+    #[error("another beacon block than the one known at height {height}")]
+    OtherBlock {
+        /// Which.
         height: Height,
     },
-    /// A body or witnesses that the header does not commit to.
-    #[error("the block at height {height} is not what its header commits to")]
-    Torn {
-        /// Its height.
-        height: Height,
-    },
-    /// The certificate is not for the last block.
-    #[error("the certificate is not for the last block")]
-    OtherBlock,
-    /// The certificate does not hold.
-    #[error("the certificate does not hold: {0}")]
-    Certificate(InvalidCertificate),
-    /// An item that is not a beacon item.
-    #[error("item {index} of the block at height {height} is not canonical")]
-    Item {
-        /// The block's height.
-        height: Height,
-        /// The item's place.
-        index: usize,
-    },
-    /// A crosslink that breaks the order of headers or of a lane.
-    #[error("a crosslink of shard {shard} at beacon height {height} is out of order")]
-    Crosslink {
-        /// The beacon block's height.
-        height: Height,
-        /// Whose.
-        shard: ShardId,
-    },
+}
+
+/// What is kept of a reading.
+#[derive(Clone, Debug)]
+struct Known {
+    reference: Reference,
+    lanes: Arc<LaneTable>,
+    era: Epoch,
+}
+
+/// A certified own block: what it had read, and how far it had consumed the lanes.
+#[derive(Clone, Debug)]
+struct Own {
+    height: Height,
+    reference: Reference,
+    inbox: LaneCounts,
 }
 
 /// The beacon chain as one shard sees it.
 #[derive(Clone, Debug)]
 pub struct BeaconView {
-    rules: Rules,
-    seats: Seats,
-    genesis: BlockId,
-    base: Ledger,
-    tip: Ledger,
-    /// Heights above the base up to the tip.
-    entries: VecDeque<Entry>,
-    /// Heights from the base to the tip, each with the lanes at it.
-    known: VecDeque<(Reference, Arc<LaneTable>)>,
-    /// Recorded toward this shard and not consumed at the last certified own block, by source and `seq`. Bounded by
-    /// what lanes may hold.
+    /// Consecutive, from the base to the tip; never empty.
+    known: VecDeque<Known>,
+    /// This shard's last recorded header as of the tip.
+    recorded: (Height, BlockId),
+    /// Recorded toward this shard and not consumed at the base's own block, by source and `seq`. Bounded by what lanes
+    /// may hold.
     receipts: BTreeMap<(ChainId, u64), Receipt>,
+    /// Certified own blocks that are not recorded: a fallback may take them back.
+    unrecorded: VecDeque<Own>,
+    /// The era that this shard is in.
+    era: Epoch,
     /// The height of the stored checkpoint.
     saved: Height,
 }
 
-/// A ledger and the receipts recorded up to it that are still due, as stored.
-#[derive(BorshSerialize, BorshDeserialize)]
-struct Checkpoint {
-    ledger: Ledger,
-    receipts: Vec<Receipt>,
-}
-
 impl BeaconView {
-    /// Blocks taken at once at most.
-    pub const MAX_BLOCKS: usize = 1_024;
-
-    /// The view that knows the beacon's genesis only.
-    pub fn new(rules: Rules, seats: Seats, genesis: BlockId) -> BeaconView {
-        let base = Ledger::genesis(Reference { height: Height(0), slot: Slot(0), id: genesis });
-        let known = VecDeque::from([(base.reference, Arc::new(base.lanes.clone()))]);
-        BeaconView {
-            rules,
-            seats,
-            genesis,
-            tip: base.clone(),
-            base,
-            entries: VecDeque::new(),
-            known,
+    /// The view that begins with this reading; its receipts are all that are due.
+    pub fn new(first: Reading) -> BeaconView {
+        let (recorded, era) = (first.recorded, first.era);
+        let saved = first.reference.height;
+        let mut view = BeaconView {
+            known: VecDeque::new(),
+            recorded,
             receipts: BTreeMap::new(),
-            saved: Height(0),
-        }
+            unrecorded: VecDeque::new(),
+            era,
+            saved,
+        };
+        view.push(first);
+        view
     }
 
-    /// The view that was stored.
-    pub fn load(rules: Rules, seats: Seats, genesis: BlockId, store: &dyn Store) -> Result<BeaconView, StoreFailure> {
-        let mut view = BeaconView::new(rules, seats, genesis);
-        if let Some(Checkpoint { ledger, receipts }) = records::load(store, Table::Meta, CHECKPOINT_KEY)? {
-            view.saved = ledger.reference.height;
-            view.known = VecDeque::from([(ledger.reference, Arc::new(ledger.lanes.clone()))]);
-            view.tip = ledger.clone();
-            view.base = ledger;
-            view.keep_receipts(&receipts);
-        }
+    /// The view that was stored; where nothing is, the one that begins with `first`.
+    pub fn load(first: Reading, store: &dyn Store) -> Result<BeaconView, StoreFailure> {
+        let checkpoint = records::load::<Reading>(store, Table::Meta, CHECKPOINT_KEY)?;
+        let mut view = BeaconView::new(checkpoint.unwrap_or(first));
         let from = view.saved.next().0.to_be_bytes();
         records::for_each_row(store, Table::Beacon, &from, |_, value| {
-            let entry: Entry = records::parse(Table::Beacon, value)?;
-            if entry.reference.height != view.tip.reference.height.next() {
+            let reading: Reading = records::parse(Table::Beacon, value)?;
+            if reading.reference.height != view.tip().height.next() {
                 return Err(records::damaged(Table::Beacon, "a height is missing"));
             }
-            let rules = view.rules;
-            view.tip.apply(&entry, &rules).map_err(|error| records::damaged(Table::Beacon, &error.to_string()))?;
-            view.push(entry);
+            view.push(reading);
             Ok(())
         })?;
         Ok(view)
     }
 
+    /// The writes that make a view begin with this reading, for a shard that is fetched at some height.
+    pub fn begin_with(first: &Reading) -> Vec<Write> {
+        vec![Write::Clear { table: Table::Beacon }, Write::put(Table::Meta, CHECKPOINT_KEY, codec::encode(first))]
+    }
+
     /// The newest certified beacon block known.
     pub fn tip(&self) -> Reference {
-        self.tip.reference
+        self.newest().reference
     }
 
-    /// This shard's last recorded crosslink as of the tip: the last header's height and id. Height 0 with a zero id
-    /// until one is recorded.
+    /// The epoch of the era that the newest known beacon block names for this shard.
+    pub fn named_era(&self) -> Epoch {
+        self.newest().era
+    }
+
+    /// The era that this shard is in.
+    pub fn era(&self) -> Epoch {
+        self.era
+    }
+
+    /// The shard goes on in this era.
+    pub(crate) fn enter(&mut self, era: Epoch) {
+        self.era = era;
+    }
+
+    /// The newest certified beacon block that a block of this era may name above a block with reference `parent`; nothing
+    /// if none may.
+    pub fn newest_reference(&self, parent: &Reference) -> Option<Reference> {
+        let mut usable = self.known.iter().rev().filter(|known| known.era == self.era);
+        usable.next().map(|known| known.reference).filter(|newest| newest.height >= parent.height)
+    }
+
+    /// This shard's last recorded crosslink as of the tip: the last header's height and id.
     pub fn recorded(&self) -> (Height, BlockId) {
-        self.recorded_of(self.rules.shard).unwrap_or_default()
-    }
-
-    /// Any shard's last recorded crosslink as of the tip.
-    pub fn recorded_of(&self, shard: ShardId) -> Option<(Height, BlockId)> {
-        self.tip.crosslinks.get(&shard).copied()
+        self.recorded
     }
 
     /// What the tip says about lanes.
     pub fn lanes(&self) -> &LaneTable {
-        &self.tip.lanes
+        &self.newest().lanes
     }
 
-    /// What a certified beacon block says about lanes, if it is known and not below the last certified own block's
-    /// reference.
+    /// What a certified beacon block says about lanes, if it is known and not below the base.
     pub fn lanes_at(&self, reference: &Reference) -> Option<Arc<LaneTable>> {
-        let index = reference.height.0.checked_sub(self.base.reference.height.0)?;
-        let (known, lanes) = self.known.get(usize::try_from(index).ok()?)?;
-        (known == reference).then(|| Arc::clone(lanes))
+        self.at(reference).map(|known| Arc::clone(&known.lanes))
     }
 
-    /// A receipt toward this shard that is recorded and was not consumed at the last certified own block.
+    /// A receipt toward this shard that is recorded and was not consumed at the last recorded own block.
     pub fn receipt(&self, from: ChainId, seq: u64) -> Option<&Receipt> {
         self.receipts.get(&(from, seq))
     }
 
-    /// Whether `reference` can be used above a block with reference `parent`.
+    /// Whether `reference` can be used in this era above a block with reference `parent`.
+    ///
+    /// A reference is usable only if its state names this very era: not from before it began, and none whose state has
+    /// closed it.
     pub fn status(&self, reference: &Reference, parent: &Reference) -> ReferenceStatus {
         if reference.height < parent.height {
             ReferenceStatus::Invalid
-        } else if reference.height > self.tip.reference.height || reference.height < self.base.reference.height {
+        } else if reference.height > self.tip().height || reference.height < self.base().height {
             // Not read yet, or forgotten: a verdict may depend on neither.
             ReferenceStatus::Unknown
-        } else if self.lanes_at(reference).is_some() {
+        } else if self.at(reference).is_some_and(|known| known.era == self.era) {
             ReferenceStatus::Known
         } else {
             ReferenceStatus::Invalid
         }
     }
 
-    /// Takes certified blocks. Known ones at the front are skipped. Returns the writes that keep them.
-    pub fn advance(&mut self, certified: &CertifiedBlocks) -> Result<Vec<Write>, InvalidBeacon> {
-        let fresh = self.fresh(certified)?;
-        let entries = self.follow(fresh)?;
-        let Some(last) = entries.last() else { return Ok(Vec::new()) };
-        if certified.certificate.finality.block != last.reference.id {
-            return Err(InvalidBeacon::OtherBlock);
+    /// Takes readings. Known ones at the front are skipped. Returns the writes that keep them.
+    pub fn advance(&mut self, readings: Vec<Reading>) -> Result<Vec<Write>, InvalidBeacon> {
+        let mut next = self.tip().height;
+        for reading in &readings {
+            let height = reading.reference.height;
+            if height <= self.tip().height {
+                if height >= self.base().height && self.at(&reading.reference).is_none() {
+                    return Err(InvalidBeacon::OtherBlock { height });
+                }
+            } else if height == next.next() {
+                next = height;
+            } else {
+                return Err(InvalidBeacon::Gap { expected: next.next(), found: height });
+            }
         }
-        // The last check, as it costs the most.
-        certified
-            .certificate
-            .clone()
-            .verify(ChainId::Beacon, Epoch(0), self.genesis, &self.seats, self.rules.network)
-            .map_err(InvalidBeacon::Certificate)?;
-        let mut tip = self.tip.clone();
-        for entry in &entries {
-            tip.apply(entry, &self.rules)?;
+        let tip = self.tip().height;
+        let mut writes = Vec::new();
+        for reading in readings.into_iter().filter(|reading| reading.reference.height > tip) {
+            let key = reading.reference.height.0.to_be_bytes();
+            writes.push(Write::put(Table::Beacon, key, codec::encode(&reading)));
+            self.push(reading);
         }
-        // Nothing can fail any more: now the view changes, one entry at a time so that each height keeps its lanes.
-        let mut writes = Vec::with_capacity(entries.len());
-        for entry in entries {
-            writes.push(Write::put(Table::Beacon, entry.reference.height.0.to_be_bytes(), codec::encode(&entry)));
-            self.tip.apply(&entry, &self.rules).expect("it was just applied to a copy");
-            self.push(entry);
-        }
+        self.forget();
         Ok(writes)
     }
 
-    /// An own block with this reference is certified, with the lanes toward this shard consumed up to `inbox`: forgets
-    /// what is below it, as only blocks above it are executed from now on.
-    pub fn forget(&mut self, reference: &Reference, inbox: &LaneCounts) {
-        self.receipts.retain(|(from, seq), _| *seq >= count(inbox, *from).next);
-        while self.base.reference.height < reference.height
-            && let Some(entry) = self.entries.pop_front()
-        {
-            self.base.apply(&entry, &self.rules).expect("it was applied to the tip");
+    /// An own block is certified that had read up to `reference` and consumed the lanes up to `inbox`.
+    pub(crate) fn certified(&mut self, height: Height, reference: Reference, inbox: &LaneCounts) {
+        if self.unrecorded.len() >= UNRECORDED {
+            self.unrecorded.pop_front();
+        }
+        self.unrecorded.push_back(Own { height, reference, inbox: inbox.clone() });
+        self.forget();
+    }
+
+    /// Own blocks above a height were taken back.
+    pub(crate) fn undone(&mut self, height: Height) {
+        self.unrecorded.retain(|own| own.height <= height);
+    }
+
+    /// The writes that keep the store small: now and then the base replaces the readings up to it.
+    pub(crate) fn checkpoint(&mut self) -> Vec<Write> {
+        let base = self.base();
+        if base.height.0 < self.saved.0.saturating_add(CHECKPOINT_EVERY) {
+            return Vec::new();
+        }
+        let Known { reference, lanes, era } = &self.known[0];
+        let due = |receipt: &&Receipt| receipt.seq < count(&lanes.toward, receipt.lane.from).next;
+        let receipts = self.receipts.values().filter(due).cloned().collect();
+        let (reference, lanes, era) = (*reference, LaneTable::clone(lanes), *era);
+        let first = Reading { reference, lanes, recorded: self.recorded, era, receipts };
+        self.saved = base.height;
+        let key = base.height.next().0.to_be_bytes().to_vec();
+        vec![Write::put(Table::Meta, CHECKPOINT_KEY, codec::encode(&first)), Write::Below { table: Table::Beacon, key }]
+    }
+
+    /// Forgets what only blocks below the last recorded own one could need: no other is executed from now on.
+    fn forget(&mut self) {
+        let mut newest = None;
+        while self.unrecorded.front().is_some_and(|own| own.height <= self.recorded.0) {
+            newest = self.unrecorded.pop_front();
+        }
+        let Some(own) = newest else { return };
+        self.receipts.retain(|(from, seq), _| *seq >= count(&own.inbox, *from).next);
+        while self.known.len() > 1 && self.base().height < own.reference.height {
             self.known.pop_front();
         }
     }
 
-    /// The writes that keep the store small: now and then the base replaces the entries up to it.
-    pub fn checkpoint(&mut self) -> Vec<Write> {
-        let height = self.base.reference.height;
-        if height.0 < self.saved.0.saturating_add(CHECKPOINT_ENTRIES) {
-            return Vec::new();
-        }
-        let due = |receipt: &&Receipt| receipt.seq < count(&self.base.lanes.toward, receipt.lane.from).next;
-        let receipts = self.receipts.values().filter(due).copied().collect();
-        let checkpoint = Checkpoint { ledger: self.base.clone(), receipts };
-        let mut writes = vec![Write::put(Table::Meta, CHECKPOINT_KEY, codec::encode(&checkpoint))];
-        let old = self.saved.0 + 1..=height.0;
-        writes.extend(old.map(|old| Write::Delete { table: Table::Beacon, key: old.to_be_bytes().to_vec() }));
-        self.saved = height;
-        writes
-    }
-
-    /// The blocks that are new, after checks of size and order.
-    fn fresh<'a>(&self, certified: &'a CertifiedBlocks) -> Result<&'a [Block], InvalidBeacon> {
-        let (blocks, most_blocks) = (certified.blocks.len(), BeaconView::MAX_BLOCKS);
-        let (bytes, most_bytes) = (borsh::object_length(certified).unwrap_or(usize::MAX), CertifiedBlocks::MAX_BYTES);
-        if blocks == 0 || blocks > most_blocks || bytes > most_bytes {
-            return Err(InvalidBeacon::Size { blocks, bytes, most_blocks, most_bytes });
-        }
-        let tip = self.tip.reference.height;
-        let skipped = certified.blocks.iter().take_while(|block| block.header.height <= tip).count();
-        let fresh = &certified.blocks[skipped..];
-        match fresh.first() {
-            Some(first) if first.header.height != tip.next() => {
-                Err(InvalidBeacon::Gap { expected: tip.next(), found: first.header.height })
-            }
-            _ => Ok(fresh),
-        }
-    }
-
-    /// The entries of new blocks, if each follows the one before it.
-    fn follow(&self, blocks: &[Block]) -> Result<Vec<Entry>, InvalidBeacon> {
-        let mut below = self.tip.reference;
-        let mut entries = Vec::with_capacity(blocks.len());
-        for block in blocks {
-            let header = &block.header;
-            let height = header.height;
-            let era = (header.chain, header.epoch, header.root) == (ChainId::Beacon, Epoch(0), self.genesis);
-            if !era || header.parent != below.id || height != below.height.next() || header.slot <= below.slot {
-                return Err(InvalidBeacon::Linkage { height });
-            }
-            if !block.is_whole() {
-                return Err(InvalidBeacon::Torn { height });
-            }
-            let entry = Entry::of(block, &self.rules)?;
-            below = entry.reference;
-            entries.push(entry);
-        }
-        Ok(entries)
-    }
-
-    /// Remembers an entry that was just applied to the tip.
-    fn push(&mut self, entry: Entry) {
-        let (_, last) = self.known.back().expect("the base is always known");
+    fn push(&mut self, reading: Reading) {
+        let Reading { reference, lanes, recorded, era, receipts } = reading;
         // Most beacon blocks say nothing new about this shard's lanes: they share one table.
-        let lanes = if **last == self.tip.lanes { Arc::clone(last) } else { Arc::new(self.tip.lanes.clone()) };
-        self.known.push_back((entry.reference, lanes));
-        self.keep_receipts(&entry.receipts(&self.rules));
-        self.entries.push_back(entry);
+        let lanes = match self.known.back() {
+            Some(known) if *known.lanes == lanes => Arc::clone(&known.lanes),
+            _ => Arc::new(lanes),
+        };
+        self.receipts.extend(receipts.into_iter().map(|receipt| ((receipt.lane.from, receipt.seq), receipt)));
+        self.recorded = recorded;
+        self.known.push_back(Known { reference, lanes, era });
     }
 
-    fn keep_receipts(&mut self, receipts: &[Receipt]) {
-        self.receipts.extend(receipts.iter().map(|receipt| ((receipt.lane.from, receipt.seq), *receipt)));
+    fn at(&self, reference: &Reference) -> Option<&Known> {
+        let index = reference.height.0.checked_sub(self.base().height.0)?;
+        self.known.get(usize::try_from(index).ok()?).filter(|known| known.reference == *reference)
     }
+
+    fn base(&self) -> Reference {
+        self.known.front().expect("the base is always known").reference
+    }
+
+    fn newest(&self) -> &Known {
+        self.known.back().expect("the base is always known")
+    }
+}
+
+/// What the beacon's genesis block says to a shard with this genesis block: nothing.
+pub fn first_reading(beacon_genesis: BlockId, shard_genesis: BlockId) -> Reading {
+    let reference = Reference { height: Height(0), slot: kakera_chain::Slot(0), id: beacon_genesis };
+    let recorded = (Height(0), shard_genesis);
+    Reading { reference, lanes: LaneTable::default(), recorded, era: Epoch(0), receipts: Vec::new() }
 }

@@ -5,7 +5,13 @@ use crate::{
     rules::Rules,
     transaction::Transaction,
 };
-use kakera_chain::{Slot, address::Address, hash::NetworkId, units::ShardId};
+use kakera_chain::{
+    Slot,
+    address::Address,
+    bond::InvalidBond,
+    hash::NetworkId,
+    units::{ChainId, ShardId},
+};
 use thiserror::Error;
 
 /// Why a transaction cannot be executed. Each message says what its sender can do.
@@ -81,11 +87,11 @@ pub enum InvalidTransaction {
     /// A transfer of nothing.
     #[error("a transfer must carry more than zero")]
     ZeroAmount,
-    /// The lane to another shard is full.
-    #[error("{unsettled} receipts toward shard {to} are not settled and {needed} more exceed {bound}: wait")]
+    /// The lane to another chain is full.
+    #[error("{unsettled} receipts toward {to} are not settled and {needed} more exceed {bound}: wait")]
     LaneFull {
         /// The destination.
-        to: ShardId,
+        to: ChainId,
         /// Receipts not yet settled.
         unsettled: u64,
         /// Receipts that the transaction emits into this lane.
@@ -101,6 +107,20 @@ pub enum InvalidTransaction {
         /// Transfers allowed.
         most: usize,
     },
+    /// An order that only a network with stake takes.
+    #[error("this network has no stake: nobody bonds, leaves or is slashed here")]
+    NoStake,
+    /// A bond or top-up that the beacon would refuse whatever it knows.
+    #[error(transparent)]
+    Bond(#[from] InvalidBond),
+    /// No evidence, or more than one order can carry.
+    #[error("evidence has 1 to {most} bytes, not {found}")]
+    EvidenceSize {
+        /// Bytes present.
+        found: usize,
+        /// Bytes allowed.
+        most: usize,
+    },
     /// The shard's counters of value end at 2^64 - 1.
     #[error("the shard has counted as much value as fits 64 bits: use another shard")]
     CountersFull,
@@ -111,16 +131,19 @@ pub(crate) fn check_alone(transaction: &Transaction, rules: &Rules) -> Result<De
     if transaction.network != rules.network {
         return Err(InvalidTransaction::WrongNetwork { expected: rules.network, found: transaction.network });
     }
-    let home = rules.shard_of(&Address::of(&transaction.sender));
+    let sender = Address::of(&transaction.sender);
+    let home = rules.shard_of(&sender);
     if home != rules.shard {
         return Err(InvalidTransaction::WrongShard { expected: home, found: rules.shard });
     }
-    let demand = transaction.action.program().demand(rules)?;
+    let program = transaction.action.program();
+    let demand = program.demand(rules)?;
     let limit = transaction.gas_limit.min(rules.transaction_gas());
     if demand.gas > limit {
         return Err(InvalidTransaction::GasLimit { needed: demand.gas, limit });
     }
     check_lanes(&demand, rules, |_| 0)?;
+    program.check(sender, rules)?;
     Ok(demand)
 }
 
@@ -151,7 +174,7 @@ pub(crate) fn check_funds(charge: &Charge, have: u64) -> Result<(), InvalidTrans
 pub(crate) fn check_lanes(
     demand: &Demand,
     rules: &Rules,
-    unsettled: impl Fn(ShardId) -> u64,
+    unsettled: impl Fn(ChainId) -> u64,
 ) -> Result<(), InvalidTransaction> {
     let bound = rules.lanes.bound;
     for (to, needed) in &demand.receipts {

@@ -7,7 +7,7 @@ mod tests;
 use crate::{
     account::Account,
     checks::{self, InvalidTransaction},
-    fees::{self, Demand, MAX_EMITTED, WITNESS_DISCOUNT},
+    fees::{self, Demand, MAX_EMITTED, MAX_EMITTED_BYTES, WITNESS_DISCOUNT},
     lanes::{LaneTable, count},
     records::ConsumedOutcome,
     rules::Rules,
@@ -16,13 +16,13 @@ use crate::{
     trie::Trie,
 };
 use kakera_chain::{
-    Member, Slot,
+    Slot,
     address::Address,
     application::{Context, Executed},
     hash::Hash,
     keys::Signature,
     receipt::{Lane, Receipt, ReceiptAction},
-    units::{ChainId, ShardId},
+    units::{ChainId, ValidatorId},
 };
 use std::{collections::BTreeMap, sync::Arc};
 use thiserror::Error;
@@ -88,7 +88,7 @@ pub enum Limit {
     /// Bytes of body and, at a discount, witnesses.
     #[error("the block's bytes are used up")]
     Bytes,
-    /// Receipts emitted.
+    /// Receipts emitted, or their bytes.
     #[error("the block emits as many receipts as it may")]
     Receipts,
 }
@@ -108,13 +108,14 @@ pub(crate) struct Work<'a> {
     accounts: &'a Trie,
     lanes: &'a LaneTable,
     reference_slot: Slot,
-    proposer: Member,
+    proposer: ValidatorId,
     changed: BTreeMap<Address, Account>,
     meta: Meta,
     base_fee: u64,
     gas: u64,
     bytes: u64,
     emitted: Vec<Receipt>,
+    emitted_bytes: u64,
     consumed: Vec<(Receipt, ConsumedOutcome)>,
     transactions: Vec<(Hash, Vec<Receipt>)>,
 }
@@ -127,13 +128,14 @@ impl<'a> Work<'a> {
             accounts: &parent.accounts,
             lanes,
             reference_slot: context.reference.slot,
-            proposer: context.proposer,
+            proposer: context.validator,
             changed: BTreeMap::new(),
             meta: Meta::clone(&parent.meta),
             base_fee: parent.meta.base_fee,
             gas: 0,
             bytes: 0,
             emitted: Vec::new(),
+            emitted_bytes: 0,
             consumed: Vec::new(),
             transactions: Vec::new(),
         }
@@ -168,7 +170,8 @@ impl<'a> Work<'a> {
         if bytes > u64::from(self.rules.fees.block_bytes) {
             return Err(Refused::Full(Limit::Bytes));
         }
-        if receipts > (MAX_EMITTED - self.emitted.len().min(MAX_EMITTED)) as u64 {
+        let too_many = receipts > (MAX_EMITTED - self.emitted.len().min(MAX_EMITTED)) as u64;
+        if too_many || self.emitted_bytes.saturating_add(demand.receipt_bytes) > MAX_EMITTED_BYTES {
             return Err(Refused::Full(Limit::Receipts));
         }
         // Checked above: from here on nothing fails.
@@ -198,6 +201,17 @@ impl<'a> Work<'a> {
         }
         let expires_at = Slot(self.reference_slot.0.saturating_add(self.rules.lanes.lifetime_slots));
         self.emit(ChainId::Shard(shard), ReceiptAction::Transfer { from, to, amount, expires_at, transaction });
+    }
+
+    /// What so many seats cost, already taken from whoever pays for them.
+    pub(crate) fn cost_of(&self, seats: u32) -> u64 {
+        let seat = self.rules.staking.map_or(0, |staking| staking.seat);
+        seat.checked_mul(u64::from(seats)).expect("not above a balance")
+    }
+
+    /// Asks something of the beacon, with value already taken from whoever asks.
+    pub(crate) fn ask(&mut self, action: ReceiptAction) {
+        self.emit(ChainId::Beacon, action);
     }
 
     /// The state, its root, and the receipts.
@@ -247,8 +261,9 @@ impl<'a> Work<'a> {
     fn emit(&mut self, to: ChainId, action: ReceiptAction) -> u64 {
         let before = count(&self.meta.outbox, to);
         let receipt = Receipt { lane: Lane { from: self.rules.chain(), to }, seq: before.next, action };
-        self.meta.outbox.insert(to, before.with(matches!(action, ReceiptAction::Return { .. })));
+        self.meta.outbox.insert(to, before.with(receipt.action.is_return()));
         self.meta.sent += receipt.amount();
+        self.emitted_bytes += borsh::object_length(&receipt).expect("memory has room") as u64;
         self.emitted.push(receipt);
         before.next
     }
@@ -259,10 +274,9 @@ fn narrow(amount: u128) -> u64 {
     u64::try_from(amount).expect("not above a balance")
 }
 
-/// Ordinary receipts toward a shard that are not settled: not consumed as far as `lanes` says, or consumed and sent
+/// Ordinary receipts toward a chain that are not settled: not consumed as far as `lanes` says, or consumed and sent
 /// back, the return not consumed here.
-pub(crate) fn unsettled(meta: &Meta, lanes: &LaneTable, to: ShardId) -> u64 {
-    let to = ChainId::Shard(to);
+pub(crate) fn unsettled(meta: &Meta, lanes: &LaneTable, to: ChainId) -> u64 {
     let open = count(&meta.outbox, to).ordinary().saturating_sub(count(&lanes.away, to).ordinary());
     let back = count(&lanes.toward, to).returns.saturating_sub(count(&meta.inbox, to).returns);
     open.saturating_add(back)

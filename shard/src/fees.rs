@@ -1,7 +1,7 @@
 //! Gas and fees. One gas is about 20 ns of one core of a common machine, measured as signature checks (20 us batched).
 
 use crate::{checks::InvalidTransaction, rules::Rules, transaction::Transaction};
-use kakera_chain::units::ShardId;
+use kakera_chain::{genesis::Staking, receipt::Receipt, units::ChainId};
 use std::collections::BTreeMap;
 
 /// Gas of any transaction: its signature, decoding, hashing.
@@ -12,8 +12,18 @@ pub const ACCOUNT_GAS: u64 = 200;
 pub const EMIT_GAS: u64 = 200;
 /// Gas, at the destination, of processing one receipt; counts against the receipts' share of its block.
 pub const DELIVERY_GAS: u64 = 400;
-/// A block emits at most this many receipts, returns included, so that a crosslink can always carry one block.
+/// Gas, at the source, of checking a bond: two keys' worth of curve arithmetic and a signature.
+pub const BOND_GAS: u64 = 2_000;
+/// Gas, at the source, of reporting evidence, for the beacon's work on it: some signatures. With the most bytes there can
+/// be, a report still fits the smallest block that a network may have.
+pub const EVIDENCE_GAS: u64 = 4_000;
+/// Bytes of evidence that cost one gas more: what hashing them takes.
+pub const EVIDENCE_BYTES_A_GAS: u64 = 16;
+/// A block emits at most this many receipts, returns included.
 pub const MAX_EMITTED: usize = 2_048;
+/// Canonical bytes of the receipts that a block emits at most, returns included, so that a crosslink can always carry one
+/// block.
+pub const MAX_EMITTED_BYTES: u64 = 384 * 1024;
 /// A block consumes at most this many receipts, so that the returns they may need always fit.
 pub const MAX_CONSUMED: usize = 1_024;
 /// A witness byte counts as one part in this many of a body byte: witnesses can be dropped after finality.
@@ -29,7 +39,9 @@ pub struct Demand {
     /// Value that leaves the sender, in the smallest unit; past 2^64 - 1 it is an overdraft of any account.
     pub value: u128,
     /// Receipts to emit, by destination.
-    pub receipts: BTreeMap<ShardId, u64>,
+    pub receipts: BTreeMap<ChainId, u64>,
+    /// Canonical bytes of these receipts at most.
+    pub receipt_bytes: u64,
 }
 
 /// What a transaction pays at one base fee, in the smallest unit.
@@ -55,7 +67,7 @@ pub struct Quote {
     /// All fees without a tip, in the smallest unit.
     pub fee: u64,
     /// Destinations whose lanes are full now: the transaction would wait.
-    pub full_lanes: Vec<ShardId>,
+    pub full_lanes: Vec<ChainId>,
 }
 
 impl Rules {
@@ -77,6 +89,21 @@ impl Rules {
 }
 
 impl Demand {
+    /// Adds a receipt of at most so many canonical bytes.
+    pub(crate) fn emit(&mut self, to: ChainId, bytes: usize) {
+        *self.receipts.entry(to).or_default() += 1;
+        self.receipt_bytes += bytes as u64;
+        self.gas += EMIT_GAS;
+    }
+
+    /// What any order takes that emits a request to the beacon, without its value; nothing in a network without stake.
+    pub(crate) fn request(rules: &Rules) -> Result<(Demand, Staking), InvalidTransaction> {
+        let staking = rules.staking.ok_or(InvalidTransaction::NoStake)?;
+        let mut demand = Demand { gas: TRANSACTION_GAS + ACCOUNT_GAS, ..Demand::default() };
+        demand.emit(ChainId::Beacon, Receipt::REQUEST_BYTES);
+        Ok((demand, staking))
+    }
+
     /// The fixed price of delivering its receipts.
     pub fn delivery_fee(&self, rules: &Rules) -> u64 {
         self.receipts.values().sum::<u64>().saturating_mul(rules.delivery_fee())

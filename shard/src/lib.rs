@@ -34,6 +34,7 @@ pub mod checks;
 pub mod execution;
 pub mod fees;
 pub mod following;
+pub mod handover;
 pub mod lanes;
 pub mod pool;
 pub mod records;
@@ -51,7 +52,7 @@ mod testing;
 
 pub use account::Account;
 pub use action::Action;
-pub use beacon_view::{BeaconView, InvalidBeacon};
+pub use beacon_view::{BeaconView, InvalidBeacon, first_reading};
 pub use checks::InvalidTransaction;
 pub use execution::InvalidBlock;
 pub use fees::Quote;

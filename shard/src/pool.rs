@@ -14,7 +14,7 @@ use crate::{
     state::ShardState,
     transaction::{SignedTransaction, Transaction},
 };
-use kakera_chain::{Slot, address::Address, hash::Hash, keys::Signature, units::ShardId};
+use kakera_chain::{Slot, address::Address, hash::Hash, keys::Signature, units::ChainId};
 pub(crate) use queue::Queue;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use thiserror::Error;
@@ -113,10 +113,10 @@ pub enum PoolStatus {
         /// The balance.
         have: u64,
     },
-    /// For receipts toward this shard to be settled.
+    /// For receipts toward this chain to be settled.
     Lane {
         /// The destination.
-        to: ShardId,
+        to: ChainId,
     },
     /// For nothing: it is past its last slot and will be dropped.
     Expired,
@@ -149,7 +149,7 @@ pub(crate) struct Pool {
     ids: BTreeMap<Hash, (Address, u64)>,
     bytes: usize,
     /// Receipts that the pooled transactions will emit, by destination.
-    receipts: BTreeMap<ShardId, u64>,
+    receipts: BTreeMap<ChainId, u64>,
     arrivals: u64,
     verified: Verified,
 }
@@ -217,7 +217,7 @@ impl Pool {
         signed: &SignedTransaction,
         bytes: usize,
         head: &Head<'_>,
-        unsettled: impl Fn(ShardId) -> u64,
+        unsettled: impl Fn(ChainId) -> u64,
     ) -> Result<Demand, Refusal> {
         let transaction = &signed.transaction;
         let limit = SignedTransaction::MAX_BYTES;
@@ -266,7 +266,7 @@ impl Pool {
     }
 
     /// What a pooled transaction waits for.
-    pub(crate) fn status(&self, id: &Hash, head: &Head<'_>, unsettled: impl Fn(ShardId) -> u64) -> Option<PoolStatus> {
+    pub(crate) fn status(&self, id: &Hash, head: &Head<'_>, unsettled: impl Fn(ChainId) -> u64) -> Option<PoolStatus> {
         let entry = self.entry(id)?;
         let transaction = &entry.signed.transaction;
         let account = head.state.account(&Address::of(&transaction.sender));
@@ -287,7 +287,7 @@ impl Pool {
     }
 
     /// Whether some transaction could be executed now.
-    pub(crate) fn has_executable(&self, head: &Head<'_>, unsettled: impl Fn(ShardId) -> u64 + Copy) -> bool {
+    pub(crate) fn has_executable(&self, head: &Head<'_>, unsettled: impl Fn(ChainId) -> u64 + Copy) -> bool {
         self.senders.iter().any(|(sender, slot)| {
             let nonce = head.state.account(sender).nonce;
             let entry = slot.entries.get(&nonce);
@@ -384,13 +384,13 @@ impl Pool {
         before: std::ops::Range<u64>,
         demand: &Demand,
         head: &Head<'_>,
-        unsettled: impl Fn(ShardId) -> u64,
+        unsettled: impl Fn(ChainId) -> u64,
     ) -> bool {
-        let fits = |to: &ShardId, more: u64| {
+        let fits = |to: &ChainId, more: u64| {
             let pooled = self.receipts.get(to).copied().unwrap_or(0);
             unsettled(*to).saturating_add(pooled).saturating_add(more) <= head.rules.lanes.bound
         };
-        let mut lanes: BTreeSet<ShardId> = BTreeSet::new();
+        let mut lanes: BTreeSet<ChainId> = BTreeSet::new();
         let Some(slot) = self.senders.get(sender) else {
             return before.is_empty() && demand.receipts.iter().all(|(to, more)| fits(to, *more));
         };

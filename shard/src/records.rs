@@ -1,9 +1,12 @@
 //! What a shard keeps in the store: rows of certified state, and the index of what happened to whom.
 
+#[cfg(test)]
+mod tests;
+
 use crate::{
     account::Account,
     state::{BlockOutcome, Meta, ShardState},
-    trie::Trie,
+    trie::{Builder, Trie},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
 use kakera_chain::{
@@ -116,16 +119,42 @@ pub(crate) fn index_writes(
     writes
 }
 
+/// The writes that take [`state_writes`] and [`index_writes`] of a block back. Before the first block nothing is stored.
+pub(crate) fn undo_writes(height: Height, before: &ShardState, after: &ShardState) -> Vec<Write> {
+    let delete = |table, key: Vec<u8>| Write::Delete { table, key };
+    let mut writes = if height == Height(1) {
+        vec![Write::Clear { table: Table::State }, delete(Table::Meta, META_KEY.to_vec())]
+    } else {
+        let changed = |address: &&Address| before.account(address) != after.account(address);
+        let touched = after.outcome.touched.iter().filter(changed);
+        let mut writes: Vec<Write> = touched.map(|address| account_write(address, &before.account(address))).collect();
+        writes.push(Write::put(Table::Meta, META_KEY, codec::encode(&*before.meta)));
+        writes
+    };
+    writes.push(delete(Table::Receipts, height.0.to_be_bytes().to_vec()));
+    let (transactions, consumed) = (&after.outcome.transactions, &after.outcome.consumed);
+    writes.extend(transactions.iter().map(|(id, _)| delete(Table::Transactions, id.0.to_vec())));
+    let keys = consumed.iter().map(|(receipt, _)| consumed_key(&receipt.lane, receipt.seq));
+    writes.extend(keys.map(|key| delete(Table::Consumed, key)));
+    writes
+}
+
 /// The stored state, if there is one.
 pub(crate) fn load_state(store: &dyn Store) -> Result<Option<ShardState>, StoreFailure> {
     let Some(meta) = load::<Meta>(store, Table::Meta, META_KEY)? else { return Ok(None) };
-    let mut accounts = Trie::default();
+    let accounts = load_accounts(store)?;
+    Ok(Some(ShardState { accounts, meta: Arc::new(meta), outcome: Arc::default() }))
+}
+
+/// The stored accounts.
+pub(crate) fn load_accounts(store: &dyn Store) -> Result<Trie, StoreFailure> {
+    let mut accounts = Builder::default();
     for_each_row(store, Table::State, &[], |key, value| {
         let address = key.try_into().map(Address).map_err(|_| damaged(Table::State, "a key is not an address"))?;
-        accounts.set(address, parse::<Account>(Table::State, value)?);
-        Ok(())
+        let account = parse::<Account>(Table::State, value)?;
+        accounts.push(address, account).map_err(|error| damaged(Table::State, &error.to_string()))
     })?;
-    Ok(Some(ShardState { accounts, meta: Arc::new(meta), outcome: Arc::default() }))
+    Ok(accounts.finish())
 }
 
 /// Calls `visit` with every row from the key `from` on, in key order.
@@ -167,7 +196,7 @@ pub(crate) fn damaged(table: Table, reason: &str) -> StoreFailure {
     StoreFailure { table, reason: reason.to_owned() }
 }
 
-fn account_write(address: &Address, account: &Account) -> Write {
+pub(crate) fn account_write(address: &Address, account: &Account) -> Write {
     if account.is_empty() {
         Write::Delete { table: Table::State, key: address.0.to_vec() }
     } else {

@@ -2,7 +2,7 @@
 
 use kakera_chain::{
     address::Address,
-    genesis::{Fees, Lanes, Network},
+    genesis::{Epochs, Fees, Lanes, Network, Staking},
     hash::NetworkId,
     units::{ChainId, ShardId},
 };
@@ -20,6 +20,10 @@ pub struct Rules {
     pub fees: Fees,
     /// Lanes.
     pub lanes: Lanes,
+    /// Stake; nothing: nothing goes to the beacon.
+    pub staking: Option<Staking>,
+    /// How epochs follow each other; nothing: there is one.
+    pub epochs: Option<Epochs>,
     /// This shard's balances at genesis.
     pub allocation: u64,
 }
@@ -33,6 +37,8 @@ impl Rules {
             shards: network.genesis.shards,
             fees: network.genesis.fees,
             lanes: network.genesis.lanes,
+            epochs: network.genesis.epochs,
+            staking: network.genesis.staking,
             allocation: network.allocation(shard),
         }
     }

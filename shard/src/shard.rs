@@ -9,7 +9,6 @@ use crate::{
     checks::InvalidTransaction,
     execution::{self, InvalidBlock, Refused, Work, delivery},
     fees::{Quote, TRANSACTION_GAS},
-    lanes::LaneTable,
     pool::{Head, Pool, PoolLimits, PoolStatus, Refusal},
     records,
     rules::Rules,
@@ -17,18 +16,20 @@ use crate::{
     transaction::{SignedTransaction, Transaction},
 };
 use kakera_chain::{
-    BlockId,
+    BlockId, Slot,
     address::Address,
-    application::{Application, CertifiedBlocks, Context, Executed, Handled, Proposal, ReferenceStatus},
+    application::{Application, Change, Context, Executed, Handled, Proposal, ReferenceStatus},
     block::{Block, Header},
-    certificate::Seats,
+    certificate::Certificate,
     codec,
+    era::{Era, EraPlan},
     genesis::Network,
     hash::{Hash, NetworkId},
+    lanes::Reading,
     receipt::Reference,
     signatures::Signatures,
-    store::{Store, StoreFailure, Table, Write},
-    units::{Height, ShardId, Timestamp},
+    store::{Store, StoreFailure, Table},
+    units::{ChainId, Height, ShardId, Timestamp},
 };
 use std::sync::Arc;
 
@@ -42,10 +43,10 @@ pub struct ShardConfig {
     pub network: Arc<Network>,
     /// Which shard.
     pub shard: ShardId,
-    /// The beacon's committee, which certifies references; transactions are checked by the same means as its certificates.
-    pub beacon_seats: Seats,
-    /// The beacon's genesis block.
-    pub beacon_genesis: BlockId,
+    /// What the beacon chain says to this shard where nothing is stored.
+    pub first: Reading,
+    /// How transactions' signatures are checked.
+    pub signatures: Signatures,
     /// How much the pool holds.
     pub pool: PoolLimits,
 }
@@ -55,8 +56,8 @@ pub struct ShardConfig {
 pub enum Input {
     /// A transaction, decoded from canonical bytes.
     Submit(SignedTransaction),
-    /// Certified beacon blocks.
-    Beacon(CertifiedBlocks),
+    /// What certified beacon blocks say to this shard, by who has executed them.
+    Beacon(Vec<Reading>),
 }
 
 /// What they are answered.
@@ -76,7 +77,7 @@ pub enum Reply {
     Refused(Refusal),
     /// The beacon chain is known up to this height.
     BeaconAdvanced(Height),
-    /// The beacon blocks are refused; nothing changed.
+    /// The readings are refused; nothing changed.
     BeaconRefused(InvalidBeacon),
 }
 
@@ -94,11 +95,10 @@ impl Shard {
     /// A shard that goes on from what is stored, if anything is.
     pub fn new(config: ShardConfig, store: Option<&dyn Store>) -> Result<Shard, StoreFailure> {
         let rules = Rules::of(&config.network, config.shard);
-        let (seats, genesis) = (config.beacon_seats, config.beacon_genesis);
-        let signatures = seats.signatures.clone();
+        let signatures = config.signatures;
         let view = match store {
-            Some(store) => BeaconView::load(rules, seats, genesis, store)?,
-            None => BeaconView::new(rules, seats, genesis),
+            Some(store) => BeaconView::load(config.first, store)?,
+            None => BeaconView::new(config.first),
         };
         let genesis = ShardState::genesis(&config.network, &rules);
         Ok(Shard { rules, genesis, view, pool: Pool::new(config.pool), signatures })
@@ -156,7 +156,7 @@ impl Shard {
         let base_fee = state.base_fee();
         let delivery_fee = demand.delivery_fee(&self.rules);
         let lanes = self.view.lanes();
-        let full = |to: &ShardId| execution::unsettled(&state.meta, lanes, *to) >= self.rules.lanes.bound;
+        let full = |to: &ChainId| execution::unsettled(&state.meta, lanes, *to) >= self.rules.lanes.bound;
         Ok(Quote {
             gas: demand.gas,
             base_fee,
@@ -189,9 +189,9 @@ impl Shard {
         Reply::Accepted { id }
     }
 
-    fn advance(&mut self, blocks: &CertifiedBlocks) -> Handled<Reply> {
+    fn advance(&mut self, readings: Vec<Reading>) -> Handled<Reply> {
         let before = self.view.tip();
-        match self.view.advance(blocks) {
+        match self.view.advance(readings) {
             Ok(writes) => {
                 let tip = self.view.tip();
                 if tip.slot > before.slot {
@@ -252,7 +252,7 @@ impl Application for Shard {
                 format!("the stored state has root {found}, but block {} commits to {expected}", header.height);
             return Err(StoreFailure { table: Table::State, reason });
         }
-        self.view.forget(&header.reference, &state.meta.inbox);
+        self.view.certified(header.height, header.reference, &state.meta.inbox);
         Ok(Some(state))
     }
 
@@ -284,45 +284,64 @@ impl Application for Shard {
         Ok(work.finish())
     }
 
-    fn has_work(&self, parent: &ShardState, reference: &Reference) -> bool {
+    fn has_work(&self, parent: &ShardState, reference: &Reference, _slot: Slot) -> bool {
         let tip = self.view.tip();
+        if self.view.named_era() != self.view.era() {
+            return false;
+        }
         let lanes = self.view.lanes();
+        // The first reference in a later epoch closes the era.
+        if self.rules.epochs.is_some_and(|epochs| epochs.of(tip.slot) > self.view.era()) {
+            return true;
+        }
         let due = tip.height >= reference.height && delivery::anything_due(&parent.meta, lanes);
         due || self.pool.has_executable(&self.head(parent), |to| execution::unsettled(&parent.meta, lanes, to))
     }
 
-    fn propose(&mut self, parent: &ShardState, context: &Context, empty: bool) -> Proposal<ShardState> {
-        let tip = self.view.tip();
-        let reference = if tip.height >= context.reference.height { tip } else { context.reference };
-        // The parent was executed here, so its reference is known; if it were not, an empty block on it moves nothing.
-        let lanes = self.view.lanes_at(&reference).unwrap_or_else(|| Arc::new(LaneTable::default()));
+    fn propose(&mut self, parent: &ShardState, context: &Context, empty: bool) -> Option<Proposal<ShardState>> {
+        let reference = self.view.newest_reference(&context.reference)?;
+        let lanes = self.view.lanes_at(&reference)?;
         let context = Context { reference, ..*context };
         let mut work = Work::new(&self.rules, parent, &context, &lanes);
         work.deliver(&self.view).expect("what is due above a certified block is kept");
         let (body, witnesses) = if empty { Default::default() } else { self.fill(&mut work, parent.base_fee()) };
-        Proposal { reference, body, witnesses, executed: work.finish() }
+        Some(Proposal { reference, body, witnesses, executed: work.finish() })
     }
 
-    fn certified(
-        &mut self,
-        id: BlockId,
-        block: &Block,
-        before: &ShardState,
-        after: &Executed<ShardState>,
-    ) -> Vec<Write> {
+    fn certified(&mut self, id: BlockId, block: &Block, before: &ShardState, after: &Executed<ShardState>) -> Change {
         let (height, state) = (block.header.height, &after.state);
         let mut writes = records::state_writes(height, before, state);
         writes.extend(records::index_writes(height, id, &state.outcome, &after.receipts));
-        self.view.forget(&block.header.reference, &state.meta.inbox);
+        let undo = records::undo_writes(height, before, state);
+        self.view.certified(height, block.header.reference, &state.meta.inbox);
         writes.extend(self.view.checkpoint());
         let head = Head { rules: &self.rules, state, slot: self.view.tip().slot };
         self.pool.settle(&state.outcome.touched, &head);
-        writes
+        Change { writes, undo }
+    }
+
+    fn certificate(&mut self, _certificate: &Certificate) {}
+
+    fn settled(&self) -> Height {
+        self.view.recorded().0
+    }
+
+    fn undone(&mut self, header: &Header, _state: &ShardState) {
+        self.view.undone(header.height);
+    }
+
+    fn enter(&mut self, era: &Era) {
+        self.view.enter(era.epoch);
+    }
+
+    /// The beacon names a shard's eras.
+    fn successor(&self, _id: BlockId, _header: &Header, _state: &ShardState) -> Option<EraPlan> {
+        None
     }
 
     fn handle(&mut self, _now: Timestamp, head: &ShardState, input: Input) -> Handled<Reply> {
         match input {
-            Input::Beacon(blocks) => self.advance(&blocks),
+            Input::Beacon(readings) => self.advance(readings),
             Input::Submit(signed) => {
                 let bytes = codec::encode(&signed);
                 let reply = self.submit(head, signed);

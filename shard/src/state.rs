@@ -9,14 +9,13 @@ use crate::{
 };
 use borsh::{BorshDeserialize, BorshSerialize};
 use kakera_chain::{
-    Member,
     address::Address,
     block::Figures,
     codec,
     genesis::Network,
     hash::{Hash, Tag},
     receipt::{LaneCursor, Receipt},
-    units::ChainId,
+    units::{ChainId, ValidatorId},
 };
 use std::{collections::BTreeMap, sync::Arc};
 use thiserror::Error;
@@ -53,8 +52,8 @@ pub struct Meta {
     pub sent: u64,
     /// Value of all receipts consumed so far.
     pub received: u64,
-    /// Tips by member of this era's committee.
-    pub tips: BTreeMap<Member, u64>,
+    /// Tips by the validator that proposed.
+    pub tips: BTreeMap<ValidatorId, u64>,
 }
 
 /// What one block did, besides the state it led to.
@@ -157,7 +156,7 @@ impl ShardState {
 }
 
 impl Meta {
-    fn hash(&self) -> Hash {
+    pub(crate) fn hash(&self) -> Hash {
         Hash::of(&[&codec::encode(self)])
     }
 
@@ -178,6 +177,6 @@ impl StateProof {
     }
 }
 
-fn state_root(accounts: &Hash, meta: &Hash) -> Hash {
+pub(crate) fn state_root(accounts: &Hash, meta: &Hash) -> Hash {
     Hash::of(&[Tag::STATE.bytes(), &accounts.0, &meta.0])
 }

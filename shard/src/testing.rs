@@ -1,30 +1,42 @@
 //! A small world for tests: shards that really execute, and a hand-built beacon chain that certifies their crosslinks.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+pub(crate) mod events;
+mod fold;
+mod store;
+
+pub(crate) use fold::Fold;
+pub(crate) use store::MemoryStore;
+
 use crate::{
     account::Account,
     action::Action,
+    beacon_view::first_reading,
     pool::PoolLimits,
+    rules::Rules,
     shard::{Input, Reply, Shard, ShardConfig},
     state::ShardState,
     transaction::{SignedTransaction, Transaction},
 };
 use kakera_chain::{
-    BlockId, Committee, Member, Slot,
+    BlockId, Member, Slot,
     address::Address,
-    application::{Application, CertifiedBlocks, Context, Executed, ReferenceStatus},
+    application::{Application, Change, Context, Executed, Proposal, ReferenceStatus},
     block::{Block, Figures, Header, outbox_root},
-    certificate::{Certificate, Finality, FinalitySignature, Seats},
+    certificate::{Certificate, Finality},
     codec,
     crosslink::{BeaconItem, Crosslink},
-    genesis::{Fees, Genesis, GenesisAccount, Lanes, Network, Timing},
+    era::Era,
+    genesis::{Epochs, Fees, Genesis, GenesisAccount, Lanes, Network, Staking, Timing},
     hash::{Hash, NetworkId, merkle_root},
     keys::SecretKey,
+    lanes::Reading,
     receipt::{Receipt, Reference},
-    store::{Row, Store, StoreFailure, Table, Write},
+    signatures::Signatures,
+    store::Write,
     units::{ChainId, Epoch, Height, ShardId, Timestamp, ValidatorId},
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 pub(crate) const BEACON_GENESIS: BlockId = BlockId([0xbe; 32]);
 pub(crate) const NOW: Timestamp = Timestamp(0);
@@ -51,6 +63,8 @@ pub(crate) struct Setup {
     pub(crate) balance: u64,
     pub(crate) fees: Fees,
     pub(crate) lanes: Lanes,
+    pub(crate) epochs: Option<Epochs>,
+    pub(crate) staking: Option<Staking>,
     pub(crate) pool: PoolLimits,
 }
 
@@ -61,6 +75,8 @@ impl Default for Setup {
             balance: 1_000_000_000,
             fees: Fees { block_gas: 1_000_000, block_bytes: 65_536, base_fee: 10, receipt_gas_percent: 50 },
             lanes: Lanes { bound: 100, lifetime_slots: 1_000 },
+            epochs: None,
+            staking: None,
             pool: PoolLimits::default(),
         }
     }
@@ -82,6 +98,9 @@ impl Setup {
             shard: timing,
             fees: self.fees,
             lanes: self.lanes,
+            epochs: self.epochs,
+            staking: self.staking,
+            risk: None,
             validators: Vec::new(),
             accounts: accounts.map(account).collect(),
         };
@@ -89,30 +108,20 @@ impl Setup {
     }
 }
 
-/// A beacon chain of four members that certifies whatever it is given.
+/// A beacon chain that certifies whatever it is given, and what each shard reads of it.
 pub(crate) struct Beacon {
     pub(crate) network: NetworkId,
-    pub(crate) keys: Vec<SecretKey>,
     pub(crate) tip: Reference,
+    pub(crate) folds: Vec<Fold>,
 }
 
 impl Beacon {
-    pub(crate) fn new(network: NetworkId) -> Beacon {
-        let keys = (0..4).map(|n| SecretKey::from_seed([n + 1; 32])).collect();
-        Beacon { network, keys, tip: Reference { height: Height(0), slot: Slot(0), id: BEACON_GENESIS } }
+    pub(crate) fn new(folds: Vec<Fold>, network: NetworkId) -> Beacon {
+        Beacon { network, tip: beacon_genesis(), folds }
     }
 
-    pub(crate) fn seats(&self) -> Seats {
-        Seats {
-            keys: self.keys.iter().map(SecretKey::public).collect(),
-            validators: (0..4).map(ValidatorId).collect(),
-            committee: Committee::new(vec![1; 4]).unwrap(),
-            signatures: Default::default(),
-        }
-    }
-
-    /// The next block, `slots` later.
-    pub(crate) fn block(&mut self, slots: u64, crosslinks: Vec<Crosslink>) -> Block {
+    /// The next block, `slots` later, which emits these receipts: what it says to each shard.
+    pub(crate) fn readings(&mut self, slots: u64, crosslinks: Vec<Crosslink>, emitted: &[Receipt]) -> Vec<Reading> {
         let body: Vec<Vec<u8>> =
             crosslinks.into_iter().map(|link| codec::encode(&BeaconItem::Crosslink(Box::new(link)))).collect();
         let header = Header {
@@ -127,52 +136,51 @@ impl Beacon {
             state_root: Hash::ZERO,
             body_root: merkle_root(&body),
             witness_root: Hash::ZERO,
-            outbox_root: Hash::ZERO,
+            outbox_root: outbox_root(emitted),
             figures: Figures::default(),
         };
         self.tip = Reference { height: header.height, slot: header.slot, id: header.id(self.network) };
-        Block { header, body, witnesses: Vec::new() }
-    }
-
-    pub(crate) fn certify(&self, blocks: Vec<Block>, signers: usize) -> CertifiedBlocks {
-        let finality = Finality::of(&blocks.last().unwrap().header, self.network);
-        let sign = |(n, key)| (Member(n), FinalitySignature::sign(finality, Member(n), key, self.network).signature);
-        let signatures = (0..).zip(&self.keys).take(signers).map(sign).collect();
-        CertifiedBlocks { blocks, certificate: Certificate { finality, signatures } }
+        let block = Block { header, body, witnesses: Vec::new() };
+        self.folds.iter_mut().map(|fold| fold.read(&block, emitted)).collect()
     }
 }
 
-/// A store in memory.
-#[derive(Clone, Default)]
-pub(crate) struct MemoryStore {
-    pub(crate) rows: BTreeMap<(Table, Vec<u8>), Vec<u8>>,
+/// The beacon's genesis block, as a reference.
+pub(crate) fn beacon_genesis() -> Reference {
+    Reference { height: Height(0), slot: Slot(0), id: BEACON_GENESIS }
 }
 
-impl MemoryStore {
-    pub(crate) fn write(&mut self, writes: Vec<Write>) {
-        for write in writes {
-            match write {
-                Write::Put { table, key, value } => self.rows.insert((table, key), value),
-                Write::Delete { table, key } => self.rows.remove(&(table, key)),
-            };
-        }
+/// A shard's genesis block, near enough.
+fn genesis_header(network: &Network, shard: ShardId) -> Header {
+    let rules = Rules::of(network, shard);
+    let state = ShardState::genesis(network, &rules);
+    Header {
+        chain: ChainId::Shard(shard),
+        epoch: Epoch(0),
+        root: BlockId::default(),
+        parent: BlockId::default(),
+        height: Height(0),
+        slot: Slot(0),
+        proposer: Member(0),
+        reference: beacon_genesis(),
+        state_root: state.root(),
+        body_root: Hash::ZERO,
+        witness_root: Hash::ZERO,
+        outbox_root: Hash::ZERO,
+        figures: state.figures(&rules, 0, state.base_fee()),
     }
 }
 
-impl Store for MemoryStore {
-    fn load(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreFailure> {
-        Ok(self.rows.get(&(table, key.to_vec())).cloned())
-    }
-
-    fn scan(&self, table: Table, from: &[u8], limit: usize) -> Result<Vec<Row>, StoreFailure> {
-        let rows = self.rows.range((table, from.to_vec())..).take_while(|((other, _), _)| *other == table);
-        Ok(rows.take(limit).map(|((_, key), value)| (key.clone(), value.clone())).collect())
-    }
-
-    fn last(&self, table: Table) -> Result<Option<Row>, StoreFailure> {
-        let row = self.rows.iter().rfind(|((other, _), _)| *other == table);
-        Ok(row.map(|((_, key), value)| (key.clone(), value.clone())))
-    }
+/// A certified block, and how to take it back.
+#[derive(Clone)]
+pub(crate) struct Done {
+    pub(crate) block: Block,
+    /// What was before it.
+    pub(crate) below: (Header, Executed<ShardState>),
+    /// The writes that take it back.
+    pub(crate) undo: Vec<Write>,
+    /// Receipts it emitted.
+    pub(crate) receipts: Vec<Receipt>,
 }
 
 /// One shard chain: a proposer with its store, and a validator that recomputes everything.
@@ -181,8 +189,11 @@ pub(crate) struct Chain {
     pub(crate) shard: Shard,
     pub(crate) validator: Shard,
     pub(crate) store: MemoryStore,
+    pub(crate) era: Era,
     pub(crate) head: Executed<ShardState>,
     pub(crate) header: Header,
+    /// All blocks, from the first.
+    pub(crate) blocks: Vec<Done>,
     pub(crate) unrecorded: Vec<(Header, Vec<Receipt>)>,
     /// Every receipt ever emitted.
     pub(crate) emitted: Vec<Receipt>,
@@ -191,32 +202,29 @@ pub(crate) struct Chain {
 impl Chain {
     fn new(config: ShardConfig) -> Chain {
         let shard = Shard::new(config.clone(), None).unwrap();
-        let head = shard.genesis();
-        let header = Header {
-            chain: ChainId::Shard(config.shard),
+        let (head, header) = (shard.genesis(), genesis_header(&config.network, config.shard));
+        let era = Era {
+            network: config.network.id,
+            chain: header.chain,
             epoch: Epoch(0),
-            root: BlockId::default(),
-            parent: BlockId::default(),
-            height: Height(0),
-            slot: Slot(0),
-            proposer: Member(0),
-            reference: shard.tip(),
-            state_root: head.state_root,
-            body_root: Hash::ZERO,
-            witness_root: Hash::ZERO,
-            outbox_root: Hash::ZERO,
-            figures: head.figures.clone(),
+            root: header.id(config.network.id),
         };
         Chain {
             validator: shard.clone(),
             shard,
             store: MemoryStore::default(),
+            era,
             head,
             header,
+            blocks: Vec::new(),
             unrecorded: Vec::new(),
             emitted: Vec::new(),
             config,
         }
+    }
+
+    pub(crate) fn id(&self) -> BlockId {
+        self.header.id(self.config.network.id)
     }
 
     pub(crate) fn context(&self, reference: Reference) -> Context {
@@ -225,13 +233,23 @@ impl Chain {
             height: self.header.height.next(),
             slot: Slot(self.header.slot.0 + 1),
             proposer: Member(1),
+            validator: ValidatorId(1),
             reference,
         }
     }
 
+    /// What is proposed above the head now.
+    pub(crate) fn proposal(&mut self) -> Option<Proposal<ShardState>> {
+        self.shard.propose(&self.head.state, &self.context(self.header.reference), false)
+    }
+
+    pub(crate) fn has_work(&self) -> bool {
+        self.shard.has_work(&self.head.state, &self.header.reference, self.header.slot)
+    }
+
     /// Proposes, validates and certifies the next block.
     pub(crate) fn step(&mut self) -> Block {
-        let proposal = self.shard.propose(&self.head.state, &self.context(self.header.reference), false);
+        let proposal = self.proposal().expect("a reference of this era is known");
         let status = self.validator.reference_status(&proposal.reference, &self.header.reference);
         assert_eq!(status, ReferenceStatus::Known);
         let context = self.context(proposal.reference);
@@ -240,7 +258,10 @@ impl Chain {
         assert_eq!((again.state_root, &again.receipts), (executed.state_root, &executed.receipts));
         assert_eq!(again.figures, executed.figures);
         let header = Header {
-            parent: self.header.id(self.config.network.id),
+            chain: self.header.chain,
+            epoch: self.era.epoch,
+            root: self.era.root,
+            parent: self.id(),
             height: context.height,
             slot: context.slot,
             proposer: context.proposer,
@@ -250,23 +271,72 @@ impl Chain {
             witness_root: merkle_root(&proposal.witnesses),
             outbox_root: outbox_root(&executed.receipts),
             figures: executed.figures.clone(),
-            ..self.header.clone()
         };
         let block = Block { header, body: proposal.body, witnesses: proposal.witnesses };
-        let id = block.header.id(self.config.network.id);
-        let writes = self.shard.certified(id, &block, &self.head.state, &executed);
-        self.validator.certified(id, &block, &self.head.state, &again);
-        self.store.write(writes);
-        self.emitted.extend(&executed.receipts);
-        self.unrecorded.push((block.header.clone(), executed.receipts.clone()));
-        self.header = block.header.clone();
-        self.head = executed;
+        self.certify(block.clone(), executed, &again);
         block
     }
 
-    pub(crate) fn take_beacon(&mut self, blocks: &CertifiedBlocks) -> Reply {
-        self.validator.handle(NOW, &self.head.state, Input::Beacon(blocks.clone()));
-        let handled = self.shard.handle(NOW, &self.head.state, Input::Beacon(blocks.clone()));
+    /// Executes a block that was certified before, and certifies it.
+    pub(crate) fn follow(&mut self, block: Block) {
+        let header = &block.header;
+        assert_eq!(header.parent, self.id());
+        let status = self.shard.reference_status(&header.reference, &self.header.reference);
+        assert_eq!(status, ReferenceStatus::Known);
+        let context = self.context(header.reference);
+        let execute =
+            |shard: &mut Shard| shard.execute(&self.head.state, &context, &block.body, &block.witnesses).unwrap();
+        let (executed, again) = (execute(&mut self.shard), execute(&mut self.validator));
+        assert_eq!((executed.state_root, &executed.figures), (header.state_root, &header.figures));
+        assert_eq!(outbox_root(&executed.receipts), header.outbox_root);
+        self.certify(block, executed, &again);
+    }
+
+    fn certify(&mut self, block: Block, executed: Executed<ShardState>, again: &Executed<ShardState>) {
+        let id = block.header.id(self.config.network.id);
+        let Change { writes, undo } = self.shard.certified(id, &block, &self.head.state, &executed);
+        self.validator.certified(id, &block, &self.head.state, again);
+        self.store.write(writes);
+        self.emitted.extend(executed.receipts.iter().cloned());
+        self.unrecorded.push((block.header.clone(), executed.receipts.clone()));
+        let below =
+            (std::mem::replace(&mut self.header, block.header.clone()), std::mem::replace(&mut self.head, executed));
+        self.blocks.push(Done { block, below, undo, receipts: self.head.receipts.clone() });
+    }
+
+    /// Takes the newest `count` blocks back; returns them, the oldest first.
+    pub(crate) fn undo(&mut self, count: usize) -> Vec<Block> {
+        let undone = self.blocks.split_off(self.blocks.len() - count);
+        for done in undone.iter().rev() {
+            self.store.write(done.undo.clone());
+            self.emitted.truncate(self.emitted.len() - done.receipts.len());
+            (self.header, self.head) = done.below.clone();
+        }
+        self.unrecorded.retain(|(header, _)| header.height <= self.header.height);
+        self.shard.undone(&self.header, &self.head.state);
+        self.validator.undone(&self.header, &self.head.state);
+        undone.into_iter().map(|done| done.block).collect()
+    }
+
+    /// Goes on in the era that the newest reading names, with the head for its root.
+    pub(crate) fn enter(&mut self) {
+        self.era = Era { epoch: self.shard.view().named_era(), root: self.id(), ..self.era };
+        self.shard.enter(&self.era);
+        self.validator.enter(&self.era);
+    }
+
+    /// A second process on the same store.
+    pub(crate) fn restarted(&self) -> (Shard, ShardState) {
+        let mut again = Shard::new(self.config.clone(), Some(&self.store)).unwrap();
+        let state = again.restore(&self.header, &self.store).unwrap().unwrap_or_else(|| again.genesis().state);
+        again.enter(&self.era);
+        (again, state)
+    }
+
+    pub(crate) fn read(&mut self, readings: Vec<Reading>) -> Reply {
+        let input = Input::Beacon(readings);
+        self.validator.handle(NOW, &self.head.state, input.clone());
+        let handled = self.shard.handle(NOW, &self.head.state, input);
         self.store.write(handled.writes);
         handled.reply
     }
@@ -297,15 +367,18 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(setup: Setup) -> World {
         let network = Arc::new(setup.network());
-        let beacon = Beacon::new(network.id);
+        let genesis = |shard| genesis_header(&network, shard).id(network.id);
         let config = |shard| ShardConfig {
             network: Arc::clone(&network),
-            shard: ShardId(shard),
-            beacon_seats: beacon.seats(),
-            beacon_genesis: BEACON_GENESIS,
+            shard,
+            first: first_reading(BEACON_GENESIS, genesis(shard)),
+            signatures: Signatures::default(),
             pool: setup.pool,
         };
-        let chains = (0..setup.shards).map(|shard| Chain::new(config(shard))).collect();
+        let shards = || (0..setup.shards).map(ShardId);
+        let folds = shards().map(|shard| Fold::genesis(Rules::of(&network, shard), genesis(shard))).collect();
+        let beacon = Beacon::new(folds, network.id);
+        let chains = shards().map(|shard| Chain::new(config(shard))).collect();
         World { setup, beacon, chains }
     }
 
@@ -341,11 +414,30 @@ impl World {
 
     /// Records everything certified in one beacon block, `slots` later, and tells all shards.
     pub(crate) fn record(&mut self, slots: u64) {
+        self.record_emitting(slots, &[]);
+    }
+
+    /// The same in a block that emits receipts itself.
+    pub(crate) fn record_emitting(&mut self, slots: u64, emitted: &[Receipt]) {
         let links = self.chains.iter_mut().filter_map(Chain::crosslink).collect();
-        let block = self.beacon.block(slots, links);
-        let certified = self.beacon.certify(vec![block], 3);
-        for chain in &mut self.chains {
-            let reply = chain.take_beacon(&certified);
+        self.beacon_block(slots, links, emitted);
+    }
+
+    /// Records what one shard has certified.
+    pub(crate) fn record_one(&mut self, shard: u16) {
+        let links = self.chains[usize::from(shard)].crosslink().into_iter().collect();
+        self.beacon_block(1, links, &[]);
+    }
+
+    /// A beacon block, `slots` later, that records nothing.
+    pub(crate) fn pass(&mut self, slots: u64) {
+        self.beacon_block(slots, Vec::new(), &[]);
+    }
+
+    fn beacon_block(&mut self, slots: u64, links: Vec<Crosslink>, emitted: &[Receipt]) {
+        let readings = self.beacon.readings(slots, links, emitted);
+        for (chain, reading) in self.chains.iter_mut().zip(readings) {
+            let reply = chain.read(vec![reading]);
             assert_eq!(reply, Reply::BeaconAdvanced(self.beacon.tip.height));
         }
     }

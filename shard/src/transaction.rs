@@ -11,10 +11,21 @@
 //! | 80 | 8 | gas_limit: u64 |
 //! | 88 | 8 | max_fee: u64, per gas, tip included |
 //! | 96 | 8 | tip: u64, per gas |
-//! | 104 | 1 | action: 0 transfer, 1 batch |
-//! | 105 | .. | transfer: to (32 bytes), amount (u64). batch: count (u32), then count times to (32), amount (u64) |
+//! | 104 | 1 | action: its number in the table below |
+//! | 105 | .. | what the action needs |
 //!
-//! A transfer is therefore 145 bytes, a batch of n transfers 109 + 40 n.
+//! | action | number | what it needs |
+//! | --- | --- | --- |
+//! | transfer | 0 | to (32 bytes), amount (u64) |
+//! | batch | 1 | count (u32), then count times to (32), amount (u64) |
+//! | bond | 2 | validator key (32), role (u8: 0 beacon, 1 shard), seats (u32), endpoint (length u32, ASCII), commitment (32), proof (64) |
+//! | top-up | 3 | validator (u32), seats (u32) |
+//! | exit | 4 | validator (u32) |
+//! | resume | 5 | validator (u32) |
+//! | evidence | 6 | length (u32), bytes |
+//!
+//! A transfer is therefore 145 bytes, a batch of n transfers 109 + 40 n. A bond's proof is the validator key's signature
+//! over [`kakera_chain::bond::Bond::statement`], which names the sender's account as the owner.
 //!
 //! The id is `SHA-256("kakera/tx       " ‖ network id ‖ transaction bytes)`: a tag of 16 ASCII bytes padded with
 //! spaces, then the 32 bytes of the network id, then all bytes above (so the network id stands twice). The signature is
@@ -29,6 +40,7 @@ use kakera_chain::{
     codec::{self, InvalidBytes},
     hash::{Hash, NetworkId, Tag},
     keys::{PublicKey, SecretKey, Signature},
+    receipt::Receipt,
 };
 
 /// An order of an account's owner.
@@ -62,8 +74,8 @@ pub struct SignedTransaction {
 }
 
 impl Transaction {
-    /// Canonical bytes at most.
-    pub const MAX_BYTES: usize = 4_000;
+    /// Canonical bytes at most: a report of the most evidence.
+    pub const MAX_BYTES: usize = 105 + 4 + Receipt::MAX_EVIDENCE;
 
     /// Decodes canonical bytes.
     pub fn decode(bytes: &[u8]) -> Result<Transaction, InvalidBytes> {
@@ -101,7 +113,7 @@ impl SignedTransaction {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use kakera_chain::{address::Address, hash::identity};
+    use kakera_chain::{address::Address, bond::Bond, genesis::Role, hash::identity, units::ValidatorId};
     use proptest::prelude::*;
 
     fn sample(action: Action) -> SignedTransaction {
@@ -150,6 +162,38 @@ mod tests {
     }
 
     #[test]
+    fn the_bytes_of_what_goes_to_the_beacon_are_golden() {
+        let of = |action| hex::encode(&codec::encode(&sample(action).transaction)[104..]);
+        let owner = Address::of(&SecretKey::from_seed([1; 32]).public());
+        let key = SecretKey::from_seed([2; 32]);
+        let end = ("node.example:7000".to_owned(), Hash([4; 32]));
+        let bond = Bond::sign(&key, &owner, (Role::Shard, 3), end, NetworkId(Hash([0xaa; 32])));
+        let proof = hex::encode(bond.proof.0);
+        let bytes = of(Action::Bond { bond: Box::new(bond.clone()) });
+        let endpoint = hex::encode("node.example:7000");
+        let commitment = "04".repeat(32);
+        assert_eq!(bytes, format!("02{}010300000011000000{endpoint}{commitment}{proof}", bond.key));
+        assert_eq!(
+            sample(Action::Bond { bond: Box::new(bond) }).transaction.id().to_string(),
+            "ca1d8ee4f24e75792a3295f245245f5246d2a3ffe4f635dcae0231afe4dcd82d"
+        );
+        let validator = ValidatorId(0x0102_0304);
+        assert_eq!(of(Action::TopUp { validator, seats: 5 }), "030403020105000000");
+        assert_eq!(of(Action::Exit { validator }), "0404030201");
+        assert_eq!(of(Action::Resume { validator }), "0504030201");
+        assert_eq!(of(Action::SubmitEvidence { bytes: vec![0xe0, 0xe1] }), "0602000000e0e1");
+    }
+
+    #[test]
+    fn the_most_evidence_fits_and_no_more() {
+        let longest = sample(Action::SubmitEvidence { bytes: vec![1; Receipt::MAX_EVIDENCE] });
+        assert_eq!(codec::encode(&longest).len(), SignedTransaction::MAX_BYTES);
+        assert!(SignedTransaction::decode(&codec::encode(&longest)).is_ok());
+        let over = sample(Action::SubmitEvidence { bytes: vec![1; Receipt::MAX_EVIDENCE + 1] });
+        assert!(SignedTransaction::decode(&codec::encode(&over)).is_err());
+    }
+
+    #[test]
     fn the_id_is_the_identity_under_its_tag_and_the_signature_verifies() {
         let signed = sample(Action::Transfer { to: Address([1; 32]), amount: 1 });
         let transaction = &signed.transaction;
@@ -162,7 +206,7 @@ mod tests {
         let transfers = vec![(Address([1; 32]), u64::MAX); Action::MAX_TRANSFERS];
         let mut bytes = codec::encode(&sample(Action::Batch { transfers }));
         assert!(SignedTransaction::decode(&bytes).is_ok());
-        bytes[104] = 2;
+        bytes[104] = 7;
         assert!(SignedTransaction::decode(&bytes).is_err());
     }
 

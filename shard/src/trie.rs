@@ -6,11 +6,17 @@
 //! `SHA-256(0x01 ‖ bit ‖ left ‖ right)` where `bit` (one byte, 0 the most significant of the address) is the position
 //! at which the keys below differ. The root of nothing is all zero.
 
+mod ascending;
 mod proof;
+mod range;
 #[cfg(test)]
 mod tests;
 
+pub use ascending::{Builder, NotAscending};
 pub use proof::{AccountProof, InvalidProof, Step};
+#[cfg(test)]
+pub(crate) use range::tests as range_strategies;
+pub use range::{InvalidRun, Run, Side};
 
 use crate::account::Account;
 use kakera_chain::{address::Address, codec, hash::Hash};

@@ -5,7 +5,13 @@ mod mint;
 
 pub use mint::{Forgery, Mint};
 
-use kakera_chain::{Member, address::Address, application::Context, application::Executed, units::ChainId};
+use kakera_chain::{
+    address::Address,
+    application::{Context, Executed},
+    lanes::LaneCount,
+    receipt::{LaneCursor, Receipt, ReceiptAction},
+    units::{ChainId, ValidatorId},
+};
 use kakera_shard::{Account, ConsumedOutcome, Meta, ShardState, SignedTransaction};
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -13,7 +19,7 @@ use std::{collections::BTreeSet, sync::Arc};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bend {
     /// Whose blocks are bent: the members that agree on it. Nobody's, if there are none.
-    pub bent: Arc<BTreeSet<Member>>,
+    pub bent: Arc<BTreeSet<ValidatorId>>,
     /// Transactions of this account are not taken.
     pub censor: Option<Address>,
     /// Receipts that are due are left out.
@@ -27,7 +33,7 @@ pub struct Bend {
 impl Bend {
     /// Changes a block's outcome; the same change at every member of this bend.
     pub fn apply(&self, context: &Context, executed: &mut Executed<ShardState>) {
-        if !self.bent.contains(&context.proposer) {
+        if !self.bent.contains(&context.validator) {
             return;
         }
         // Slots alternate where both are to be done: what was left out cannot be swapped.
@@ -63,17 +69,13 @@ fn leave_out(executed: &mut Executed<ShardState>) {
     let state = &mut executed.state;
     let mut outcome = (*state.outcome).clone();
     let mut meta = Meta::clone(&state.meta);
-    while let Some((receipt, ConsumedOutcome::Credited)) = outcome.consumed.last().copied() {
-        let to = match receipt.action {
-            kakera_chain::receipt::ReceiptAction::Transfer { to, .. }
-            | kakera_chain::receipt::ReceiptAction::Return { to, .. } => to,
-        };
+    while let Some((receipt, ConsumedOutcome::Credited)) = outcome.consumed.last().cloned() {
+        let (ReceiptAction::Transfer { to, .. } | ReceiptAction::Return { to, .. }) = receipt.action else { break };
         let (account, amount) = (state.account(&to), receipt.amount());
         let Some(balance) = account.balance.checked_sub(amount) else { break };
         let Some(cursor) = meta.inbox.get_mut(&receipt.lane.from) else { break };
         cursor.next -= 1;
-        cursor.returns -= u64::from(matches!(receipt.action, kakera_chain::receipt::ReceiptAction::Return { .. }))
-            .min(cursor.returns);
+        cursor.returns -= u64::from(receipt.action.is_return()).min(cursor.returns);
         if cursor.next == 0 {
             meta.inbox.remove(&receipt.lane.from);
         }
@@ -93,13 +95,8 @@ fn swap(executed: &mut Executed<ShardState>) {
     let state = &mut executed.state;
     let mut outcome = (*state.outcome).clone();
     let mut meta = Meta::clone(&state.meta);
-    let credited = |(index, (receipt, how)): (usize, &(kakera_chain::receipt::Receipt, ConsumedOutcome))| match (
-        receipt.action,
-        how,
-    ) {
-        (kakera_chain::receipt::ReceiptAction::Transfer { to, amount, .. }, ConsumedOutcome::Credited) => {
-            Some((index, to, amount))
-        }
+    let credited = |(index, (receipt, how)): (usize, &(Receipt, ConsumedOutcome))| match (&receipt.action, how) {
+        (ReceiptAction::Transfer { to, amount, .. }, ConsumedOutcome::Credited) => Some((index, *to, *amount)),
         _ => None,
     };
     let first: Vec<(usize, Address, u64)> = outcome.consumed.iter().enumerate().filter_map(credited).take(2).collect();
@@ -132,10 +129,7 @@ fn put(executed: &mut Executed<ShardState>, meta: Meta) {
     figures.received = meta.received;
     figures.sent = meta.sent;
     figures.burned = meta.burned;
-    let cursor = |(from, count): (&ChainId, &kakera_shard::lanes::LaneCount)| kakera_chain::receipt::LaneCursor {
-        from: *from,
-        next: count.next,
-    };
+    let cursor = |(from, count): (&ChainId, &LaneCount)| LaneCursor { from: *from, next: count.next };
     figures.inbox = meta.inbox.iter().map(cursor).collect();
     executed.state.meta = Arc::new(meta);
     executed.state_root = executed.state.root();

@@ -13,6 +13,7 @@ mod undone;
 
 use crate::{
     clock::Moment,
+    eras::Eras,
     node::{Node, NodeId},
     rules::Certified,
     scenario::Scenario,
@@ -21,10 +22,12 @@ use crate::{
 };
 use kakera_beacon::{BeaconState, InvalidCrosslink};
 use kakera_chain::{
-    Member,
+    BlockId,
     crosslink::Crosslink,
+    era::EraPlan,
     peer::PeerMessage,
-    replica::{Breach, InvalidStore, Refused},
+    replica::{Breach, InvalidBlocks, InvalidStore, Refused},
+    units::{Height, ValidatorId},
 };
 use kakera_shard::{InvalidBeacon, Reply, ShardState};
 use std::fmt;
@@ -57,8 +60,8 @@ pub enum Happening<'a> {
     Refused {
         /// Who refuses.
         node: NodeId,
-        /// Whose.
-        from: Member,
+        /// Whose: nobody's, if it is of no member of the era.
+        from: Option<ValidatorId>,
         /// Why.
         reason: &'a Refused,
     },
@@ -67,7 +70,28 @@ pub enum Happening<'a> {
         /// Who refuses.
         node: NodeId,
         /// Why.
+        reason: &'a InvalidBlocks,
+    },
+    /// A shard's replica refused what its own process read of the beacon chain.
+    ReadingRefused {
+        /// Who refuses.
+        node: NodeId,
+        /// Why.
         reason: &'a InvalidBeacon,
+    },
+    /// A replica entered an era.
+    Entered {
+        /// Whose.
+        node: NodeId,
+        /// Which.
+        plan: &'a EraPlan,
+    },
+    /// Certified blocks were taken back, ascending.
+    Undone {
+        /// Where.
+        node: NodeId,
+        /// Which.
+        blocks: &'a [(Height, BlockId)],
     },
     /// A beacon node refused a crosslink.
     CrosslinkRefused {
@@ -134,6 +158,8 @@ pub struct View<'a> {
     pub setup: &'a Setup,
     /// All nodes.
     pub nodes: &'a [Node],
+    /// The eras that honest nodes have entered.
+    pub eras: &'a Eras,
     /// What clients ordered.
     pub workload: &'a Workload,
 }

@@ -2,15 +2,42 @@
 
 use crate::random::Random;
 use kakera_chain::store::{Row, Store, StoreFailure, Table, Write};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound,
+    sync::Arc,
+};
 
 type Key = (Table, Vec<u8>);
+type Value = Arc<Vec<u8>>;
+
+/// No key is as long as this, so none of a table lies above such a one.
+const LONGEST: usize = 256;
+/// Rows shorter than this are not shared.
+const SHARED: usize = 512;
+
+/// Blocks that stand on many disks of a world: their bytes are held once.
+#[derive(Debug, Default)]
+#[allow(clippy::disallowed_types, reason = "disks share it between threads; a world has one")]
+pub struct Shelf(std::sync::Mutex<BTreeMap<Vec<u8>, Value>>);
+
+impl Shelf {
+    /// The same bytes, held once wherever they stand under the same key.
+    fn place(&self, key: &[u8], value: Vec<u8>) -> Value {
+        let mut held = self.0.lock().expect("no holder panics");
+        match held.get(key) {
+            Some(same) if **same == value => same.clone(),
+            Some(_) => Arc::new(value),
+            None => held.entry(key.to_vec()).or_insert(Arc::new(value)).clone(),
+        }
+    }
+}
 
 #[derive(Debug, Default)]
 struct Contents {
-    rows: BTreeMap<Key, Vec<u8>>,
+    rows: BTreeMap<Key, Value>,
     /// For each batch that is not synced: what stood in its rows before, in the order of writing.
-    unsynced: Vec<Vec<(Key, Option<Vec<u8>>)>>,
+    unsynced: Vec<Vec<(Key, Option<Value>)>>,
     /// Rows whose bytes changed under the store: reading them fails, as a checksum would.
     damaged: BTreeSet<Key>,
 }
@@ -18,11 +45,16 @@ struct Contents {
 /// A node's disk; it outlives the node's process.
 #[derive(Debug, Default)]
 #[allow(clippy::disallowed_types, reason = "the store contract is shared between threads; a world has one")]
-pub struct Disk(std::sync::Mutex<Contents>);
+pub struct Disk(std::sync::Mutex<Contents>, Arc<Shelf>);
 
 impl Disk {
     fn contents(&self) -> std::sync::MutexGuard<'_, Contents> {
         self.0.lock().expect("no holder panics")
+    }
+
+    /// An empty disk whose blocks lie on a shelf.
+    pub fn on(shelf: &Arc<Shelf>) -> Disk {
+        Disk(Contents::default().into(), shelf.clone())
     }
 
     /// Applies a batch. `synced`: it, and everything before it, survives a crash.
@@ -30,22 +62,18 @@ impl Disk {
         let mut contents = self.contents();
         let mut before = Vec::with_capacity(if synced { 0 } else { batch.len() });
         for write in batch {
-            let (key, old) = match write {
-                Write::Put { table, key, value } => {
-                    let key = (table, key);
-                    contents.damaged.remove(&key);
-                    let old = contents.rows.insert(key.clone(), value);
-                    (key, old)
+            match write {
+                Write::Put { table: table @ Table::Blocks, key, value } if value.len() >= SHARED => {
+                    let value = self.1.place(&key, value);
+                    before.push(contents.set((table, key), Some(value)));
                 }
-                Write::Delete { table, key } => {
-                    let key = (table, key);
-                    contents.damaged.remove(&key);
-                    let old = contents.rows.remove(&key);
-                    (key, old)
-                }
-            };
-            if !synced {
-                before.push((key, old));
+                Write::Put { table, key, value } => before.push(contents.set((table, key), Some(Arc::new(value)))),
+                Write::Delete { table, key } => before.push(contents.set((table, key), None)),
+                Write::Clear { table } => contents.remove(table, None, &mut before),
+                Write::Below { table, key } => contents.remove(table, Some(key), &mut before),
+            }
+            if synced {
+                before.clear();
             }
         }
         if synced {
@@ -97,7 +125,7 @@ impl Disk {
     pub fn copy(&self) -> Disk {
         let contents = self.contents();
         let copy = Contents { rows: contents.rows.clone(), ..Contents::default() };
-        Disk(copy.into())
+        Disk(copy.into(), self.1.clone())
     }
 
     /// Puts a copy back in place of what is there.
@@ -113,6 +141,24 @@ impl Disk {
 }
 
 impl Contents {
+    /// Sets a row, or removes it; says what stood there before.
+    fn set(&mut self, key: Key, value: Option<Value>) -> (Key, Option<Value>) {
+        self.damaged.remove(&key);
+        let old = match value {
+            Some(value) => self.rows.insert(key.clone(), value),
+            None => self.rows.remove(&key),
+        };
+        (key, old)
+    }
+
+    /// Removes a table's rows below a key, or all of them.
+    fn remove(&mut self, table: Table, below: Option<Vec<u8>>, before: &mut Vec<(Key, Option<Value>)>) {
+        let end = below.map_or(Bound::Included((table, vec![u8::MAX; LONGEST])), |key| Bound::Excluded((table, key)));
+        let rows = self.rows.range((Bound::Included((table, Vec::new())), end));
+        let keys: Vec<Key> = rows.map(|(key, _)| key.clone()).collect();
+        before.extend(keys.into_iter().map(|key| self.set(key, None)));
+    }
+
     fn check(&self, key: &Key) -> Result<(), StoreFailure> {
         match self.damaged.contains(key) {
             true => Err(StoreFailure { table: key.0, reason: "a row's checksum does not match".to_owned() }),
@@ -120,9 +166,9 @@ impl Contents {
         }
     }
 
-    fn row(&self, (key, value): (&Key, &Vec<u8>)) -> Result<Row, StoreFailure> {
+    fn row(&self, (key, value): (&Key, &Value)) -> Result<Row, StoreFailure> {
         self.check(key)?;
-        Ok((key.1.clone(), value.clone()))
+        Ok((key.1.clone(), value.to_vec()))
     }
 }
 
@@ -131,7 +177,7 @@ impl Store for Disk {
         let contents = self.contents();
         let key = (table, key.to_vec());
         contents.check(&key)?;
-        Ok(contents.rows.get(&key).cloned())
+        Ok(contents.rows.get(&key).map(|value| value.to_vec()))
     }
 
     fn scan(&self, table: Table, from: &[u8], limit: usize) -> Result<Vec<Row>, StoreFailure> {
@@ -142,8 +188,7 @@ impl Store for Disk {
 
     fn last(&self, table: Table) -> Result<Option<Row>, StoreFailure> {
         let contents = self.contents();
-        // No key is as long as this one, so none of the table lies above it.
-        let last = contents.rows.range(..=(table, vec![u8::MAX; 256])).next_back();
+        let last = contents.rows.range(..=(table, vec![u8::MAX; LONGEST])).next_back();
         last.filter(|((of, _), _)| *of == table).map(|row| contents.row(row)).transpose()
     }
 }

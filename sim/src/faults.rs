@@ -132,7 +132,7 @@ impl Planner<'_> {
         // Several instances of one member are one.
         let members = |byzantine: bool| {
             let of = |node: &&Node| node.chain == chain && (!byzantine || !node.is_honest());
-            self.nodes.iter().filter(of).map(|node| node.member).collect::<BTreeSet<_>>().len()
+            self.nodes.iter().filter(of).map(|node| node.validator).collect::<BTreeSet<_>>().len()
         };
         let (all, byzantine) = (members(false), members(true));
         ((all.max(1) - 1) / 3).saturating_sub(byzantine)

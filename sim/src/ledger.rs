@@ -197,8 +197,11 @@ impl Ledger {
     pub fn record(&mut self, receipt: &Receipt) {
         let followed = matches!(receipt.lane.from, ChainId::Shard(shard) if self.books.contains_key(&shard));
         let log = self.lanes.entry(receipt.lane).or_default();
-        if !followed && log.len() == receipt.seq {
-            log.push(receipt.lane, Entry::of(receipt));
+        if !followed
+            && log.len() == receipt.seq
+            && let Some(entry) = Entry::of(receipt)
+        {
+            log.push(receipt.lane, entry);
         }
         log.recorded = receipt.seq + 1;
     }

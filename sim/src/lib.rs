@@ -5,6 +5,7 @@ pub mod campaign;
 pub mod checks;
 pub mod clock;
 pub mod disk;
+pub mod eras;
 pub mod faults;
 pub mod ledger;
 pub mod library;
@@ -14,6 +15,7 @@ pub mod memory;
 #[cfg(test)]
 pub mod mutants;
 pub mod node;
+pub mod observer;
 pub mod queue;
 pub mod random;
 pub mod report;

@@ -87,7 +87,7 @@ impl Mutant {
             }
             Mutant::CreditsTwice => {
                 let Some((to, amount)) = first_credited(executed) else { return };
-                change_outcome(executed, |consumed| consumed.insert(0, consumed[0]));
+                change_outcome(executed, |consumed| consumed.insert(0, consumed[0].clone()));
                 add(executed, &to, amount);
                 settle(executed);
             }
@@ -122,7 +122,7 @@ impl Mutant {
             return;
         }
         let record = ShardRecord::clone(&executed.state.shards[0]);
-        let mut last = record.last;
+        let mut last = record.last.clone();
         last.header.height.0 = last.header.height.0.saturating_sub(1);
         executed.state.shards[0] = Arc::new(ShardRecord { last, ..record });
         executed.state_root = executed.state.root();
@@ -145,9 +145,9 @@ fn settle(executed: &mut Executed<ShardState>) {
 /// Whom the first receipt of a block was credited to, and how much.
 fn first_credited(executed: &Executed<ShardState>) -> Option<(kakera_chain::address::Address, u64)> {
     let (receipt, outcome) = executed.state.outcome.consumed.first()?;
-    match (receipt.action, outcome) {
+    match (&receipt.action, outcome) {
         (ReceiptAction::Transfer { to, amount, .. }, ConsumedOutcome::Credited) => {
-            (executed.state.account(&to).balance >= amount).then_some((to, amount))
+            (executed.state.account(to).balance >= *amount).then_some((*to, *amount))
         }
         _ => None,
     }

@@ -4,6 +4,7 @@ use crate::{
     bend::Bend,
     clock::{Clock, Moment},
     disk::Disk,
+    observer::Observer,
     rules::{BeaconRules, Certified, ShardRules},
     scenario::Tactic,
     setup::Setup,
@@ -11,14 +12,17 @@ use crate::{
 };
 use kakera_beacon::BeaconState;
 use kakera_chain::{
-    Member,
+    BlockId, Member,
     application::CertifiedBlocks,
+    block::Block,
+    certificate::Seats,
     crosslink::Crosslink,
+    lanes::Reading,
     machine::StateMachine,
     peer::PeerMessage,
-    replica::{self, Effect, InvalidStore, Replica, ReplicaConfig, SignState},
+    replica::{self, Effect, Era, EraPlan, InvalidStore, Phase, Replica, ReplicaConfig, SignState},
     store::Store,
-    units::{ChainId, Height, Timestamp},
+    units::{ChainId, Epoch, Height, ShardId, Timestamp, ValidatorId},
 };
 use kakera_shard::{ShardState, SignedTransaction};
 use std::{
@@ -33,14 +37,16 @@ pub type NodeId = usize;
 pub struct Node {
     /// The chain it runs.
     pub chain: ChainId,
-    /// Who it is there.
-    pub member: Member,
-    /// Its validator's place in the registry.
-    pub validator: usize,
+    /// Its place among the validators of its chain; in a network of one epoch that is its member.
+    pub place: u16,
+    /// Whom it speaks for.
+    pub validator: ValidatorId,
     /// Its clock.
     pub clock: Clock,
     /// Its disk.
     pub disk: Arc<Disk>,
+    /// Of a shard's node: the disk of its own copy of the beacon chain.
+    pub beacon_disk: Arc<Disk>,
     /// What it remembers of what it said, outside the disk's tables.
     pub guard: SignState,
     /// What it does against the rules; nothing: it is honest.
@@ -94,8 +100,8 @@ pub struct Process {
 pub enum Machine {
     /// Of the beacon.
     Beacon(Box<Replica<BeaconRules>>, BeaconShell),
-    /// Of a shard.
-    Shard(Box<Replica<ShardRules>>, ShardShell),
+    /// Of a shard, with its own copy of the beacon chain.
+    Shard(Box<Replica<ShardRules>>, Box<Observer>, ShardShell),
 }
 
 /// What reaches a node.
@@ -104,7 +110,9 @@ pub enum Delivery {
     /// What another member of its committee says.
     Peer {
         /// Who.
-        from: Member,
+        from: ValidatorId,
+        /// In the era of which epoch.
+        epoch: Epoch,
         /// What.
         message: Arc<PeerMessage>,
     },
@@ -170,17 +178,19 @@ impl Delivery {
 pub enum Input {
     /// Time passed.
     Tick,
-    /// A peer said something.
-    Peer(Member, PeerMessage),
+    /// A validator said something to the members of an era.
+    Peer(ValidatorId, Epoch, PeerMessage),
     /// A client's transaction, for a shard.
     Submit(SignedTransaction),
-    /// Beacon blocks, for a shard.
-    Beacon(CertifiedBlocks),
+    /// What certified beacon blocks say, for a shard.
+    Beacon(Vec<Reading>),
+    /// An era that the beacon names, for a shard.
+    Era(Box<EraPlan>),
     /// A crosslink, for the beacon.
     Crosslink(Crosslink),
 }
 
-/// What a replica answers to the last three.
+/// What a replica answers to what is meant for its application.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// The beacon's.
@@ -216,17 +226,35 @@ impl Node {
     /// Its name: chain, and member there.
     pub fn name(&self) -> String {
         match self.chain {
-            ChainId::Beacon => format!("beacon-{}", self.member),
-            ChainId::Shard(shard) => format!("shard-{shard}-{}", self.member),
+            ChainId::Beacon => format!("beacon-{}", self.place),
+            ChainId::Shard(shard) => format!("shard-{shard}-{}", self.place),
         }
     }
 
     /// The running replica of a shard.
     pub fn shard(&self) -> Option<&Replica<ShardRules>> {
         match &self.process.as_ref()?.machine {
-            Machine::Shard(replica, _) => Some(replica),
+            Machine::Shard(replica, ..) => Some(replica),
             Machine::Beacon(..) => None,
         }
+    }
+
+    /// Of a running shard's node: its copy of the beacon chain.
+    pub fn observer(&self) -> Option<&Observer> {
+        match &self.process.as_ref()?.machine {
+            Machine::Shard(_, observer, _) => Some(observer),
+            Machine::Beacon(..) => None,
+        }
+    }
+
+    /// The disks of its process.
+    pub fn disks(&self) -> [&Arc<Disk>; 2] {
+        [&self.disk, &self.beacon_disk]
+    }
+
+    /// Whether a row of either disk is damaged.
+    pub fn is_damaged(&self) -> bool {
+        self.disks().iter().any(|disk| disk.is_damaged())
     }
 
     /// The running replica of the beacon.
@@ -239,11 +267,39 @@ impl Node {
 
     /// The newest certified height of the running replica.
     pub fn certified(&self) -> Option<Height> {
+        Some(self.process.as_ref()?.machine.certified())
+    }
+
+    /// The running replica's phase.
+    pub fn phase(&self) -> Option<Phase> {
+        Some(self.process.as_ref()?.machine.phase())
+    }
+
+    /// The certified block of a height, as the running replica has it.
+    pub fn certified_id(&self, height: Height) -> Option<BlockId> {
         match &self.process.as_ref()?.machine {
-            Machine::Beacon(replica, _) => Some(replica.certified().header.height),
-            Machine::Shard(replica, _) => Some(replica.certified().header.height),
+            Machine::Beacon(replica, _) => replica.certified_id(height),
+            Machine::Shard(replica, ..) => replica.certified_id(height),
         }
     }
+
+    /// A block that the running replica holds.
+    pub fn block(&self, id: &BlockId) -> Option<Arc<Block>> {
+        match &self.process.as_ref()?.machine {
+            Machine::Beacon(replica, _) => replica.block(id),
+            Machine::Shard(replica, ..) => replica.block(id),
+        }
+    }
+}
+
+/// Calls a function of either kind's replica.
+macro_rules! replica {
+    ($machine:expr, $replica:ident => $call:expr) => {
+        match $machine {
+            Machine::Beacon($replica, _) => $call,
+            Machine::Shard($replica, ..) => $call,
+        }
+    };
 }
 
 impl Machine {
@@ -258,6 +314,7 @@ impl Machine {
         rules: impl FnOnce(&Setup, &Node, Option<&dyn Store>) -> Result<Rules, InvalidStore>,
     ) -> Result<Machine, InvalidStore> {
         let local = node.clock.read(now);
+        let key = setup.key(node.validator).clone();
         let seats = setup.seats(node.chain).clone();
         #[cfg(test)]
         let seats = setup.favours.map_or(seats, |favours| favours(setup, node));
@@ -265,10 +322,11 @@ impl Machine {
             network: setup.network.clone(),
             chain: node.chain,
             seats,
-            me: Some((node.member, setup.keys[node.validator].clone())),
+            validator: Some((node.validator, key)),
             genesis: setup.genesis[&node.chain].clone(),
             leaders: setup.leaders[&node.chain].clone(),
             guard: node.guard,
+            restored: false,
             now: local,
         };
         let store: Arc<dyn Store> = node.disk.clone();
@@ -278,10 +336,29 @@ impl Machine {
             }
             Rules::Shard(rules) => {
                 let ChainId::Shard(shard) = node.chain else { unreachable!("a shard's rules run on a shard") };
-                let shell = ShardShell::new(setup, shard, node.member, now);
-                Machine::Shard(Box::new(Replica::open(config, *rules, store)?), shell)
+                let replica = Replica::open(config, *rules, store)?;
+                let observer = Machine::observer(setup, shard, node, &replica, local)?;
+                let shell = ShardShell::new(setup, shard, node.place, now);
+                Machine::Shard(Box::new(replica), Box::new(observer), shell)
             }
         })
+    }
+
+    /// The process's copy of the beacon chain. One that is ahead of what the shard has read of it is of no use: what the
+    /// blocks between said cannot be told any more. It begins anew, and is fetched again.
+    fn observer(
+        setup: &Setup,
+        shard: ShardId,
+        node: &Node,
+        replica: &Replica<ShardRules>,
+        now: Timestamp,
+    ) -> Result<Observer, InvalidStore> {
+        let observer = Observer::open(setup, shard, &node.beacon_disk, now)?;
+        if observer.certified() <= replica.app().inner().tip().height {
+            return Ok(observer);
+        }
+        node.beacon_disk.wipe();
+        Observer::open(setup, shard, &node.beacon_disk, now)
     }
 
     /// Feeds one input.
@@ -290,9 +367,9 @@ impl Machine {
             Machine::Beacon(replica, _) => {
                 let input = match input {
                     Input::Tick => replica::Input::Tick,
-                    Input::Peer(from, message) => replica::Input::Peer { from, message },
+                    Input::Peer(from, epoch, message) => replica::Input::Peer { from, epoch, message },
                     Input::Crosslink(crosslink) => replica::Input::Application(crosslink),
-                    Input::Submit(_) | Input::Beacon(_) => return Handled::nothing(),
+                    Input::Submit(_) | Input::Beacon(_) | Input::Era(_) => return Handled::nothing(),
                 };
                 let effects = replica.handle(now, input);
                 Handled {
@@ -301,12 +378,13 @@ impl Machine {
                     work: replica.app().take_work(),
                 }
             }
-            Machine::Shard(replica, _) => {
+            Machine::Shard(replica, ..) => {
                 let input = match input {
                     Input::Tick => replica::Input::Tick,
-                    Input::Peer(from, message) => replica::Input::Peer { from, message },
+                    Input::Peer(from, epoch, message) => replica::Input::Peer { from, epoch, message },
                     Input::Submit(signed) => replica::Input::Application(kakera_shard::Input::Submit(signed)),
-                    Input::Beacon(blocks) => replica::Input::Application(kakera_shard::Input::Beacon(blocks)),
+                    Input::Beacon(readings) => replica::Input::Application(kakera_shard::Input::Beacon(readings)),
+                    Input::Era(plan) => replica::Input::Era(plan),
                     Input::Crosslink(_) => return Handled::nothing(),
                 };
                 let effects = replica.handle(now, input);
@@ -321,10 +399,32 @@ impl Machine {
 
     /// When the replica wants to be ticked, by its own clock.
     pub fn next_wakeup(&self) -> Timestamp {
-        match self {
-            Machine::Beacon(replica, _) => replica.next_wakeup(),
-            Machine::Shard(replica, _) => replica.next_wakeup(),
-        }
+        replica!(self, replica => replica.next_wakeup())
+    }
+
+    /// The newest certified height.
+    pub fn certified(&self) -> Height {
+        replica!(self, replica => replica.certified().header.height)
+    }
+
+    /// What the replica may do.
+    pub fn phase(&self) -> Phase {
+        replica!(self, replica => replica.phase())
+    }
+
+    /// The era that it is in.
+    pub fn era(&self) -> &Era {
+        replica!(self, replica => replica.era())
+    }
+
+    /// The committee of that era.
+    pub fn seats(&self) -> &Seats {
+        replica!(self, replica => replica.seats())
+    }
+
+    /// Its member there.
+    pub fn me(&self) -> Option<Member> {
+        replica!(self, replica => replica.me())
     }
 }
 
@@ -361,6 +461,10 @@ fn answered<R>(effect: Effect<R>, wrap: impl Fn(R) -> Answer) -> Effect<Answer> 
         Effect::Send(to, message) => Effect::Send(to, message),
         Effect::Included { id, block } => Effect::Included { id, block },
         Effect::Certified { id, block, receipts } => Effect::Certified { id, block, receipts },
+        Effect::Undone(blocks) => Effect::Undone(blocks),
+        Effect::Entered(plan) => Effect::Entered(plan),
+        Effect::BlocksRefused(reason) => Effect::BlocksRefused(reason),
+        Effect::Reopen => Effect::Reopen,
         Effect::ReferencesGrew => Effect::ReferencesGrew,
         Effect::Reply(reply) => Effect::Reply(wrap(reply)),
         Effect::Refused { from, reason } => Effect::Refused { from, reason },

@@ -6,12 +6,14 @@ use crate::bend::Bend;
 use crate::mutants::Mutant;
 use kakera_beacon::{Beacon, BeaconState};
 use kakera_chain::{
-    BlockId,
-    application::{Application, Context, Executed, Handled, Proposal, ReferenceStatus},
+    BlockId, Slot,
+    application::{Application, Change, Context, Executed, Handled, Proposal, ReferenceStatus},
     block::{Block, Header},
+    certificate::Certificate,
+    era::{Era, EraPlan},
     receipt::Reference,
-    store::{Store, StoreFailure, Write},
-    units::Timestamp,
+    store::{Store, StoreFailure},
+    units::{Height, Timestamp},
 };
 use kakera_shard::{Shard, ShardState};
 use std::{
@@ -196,20 +198,40 @@ impl<A: Watchable> Application for Watched<A> {
         Ok(executed)
     }
 
-    fn has_work(&self, parent: &A::State, reference: &Reference) -> bool {
-        self.inner.has_work(parent, reference)
+    fn has_work(&self, parent: &A::State, reference: &Reference, slot: Slot) -> bool {
+        self.inner.has_work(parent, reference, slot)
     }
 
-    fn propose(&mut self, parent: &A::State, context: &Context, empty: bool) -> Proposal<A::State> {
-        let mut proposal = self.inner.propose(parent, context, empty);
+    fn propose(&mut self, parent: &A::State, context: &Context, empty: bool) -> Option<Proposal<A::State>> {
+        let mut proposal = self.inner.propose(parent, context, empty)?;
         let context = Context { reference: proposal.reference, ..*context };
         self.watch(&context, &mut proposal.executed);
-        proposal
+        Some(proposal)
     }
 
-    fn certified(&mut self, id: BlockId, block: &Block, before: &A::State, after: &Executed<A::State>) -> Vec<Write> {
+    fn certified(&mut self, id: BlockId, block: &Block, before: &A::State, after: &Executed<A::State>) -> Change {
         self.certified.borrow_mut().push(Certified { id, block: Arc::new(block.clone()), executed: after.clone() });
         self.inner.certified(id, block, before, after)
+    }
+
+    fn certificate(&mut self, certificate: &Certificate) {
+        self.inner.certificate(certificate);
+    }
+
+    fn settled(&self) -> Height {
+        self.inner.settled()
+    }
+
+    fn undone(&mut self, header: &Header, state: &A::State) {
+        self.inner.undone(header, state);
+    }
+
+    fn enter(&mut self, era: &Era) {
+        self.inner.enter(era);
+    }
+
+    fn successor(&self, id: BlockId, header: &Header, state: &A::State) -> Option<EraPlan> {
+        self.inner.successor(id, header, state)
     }
 
     fn handle(&mut self, now: Timestamp, head: &A::State, input: A::Input) -> Handled<A::Reply> {

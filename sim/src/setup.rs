@@ -1,6 +1,6 @@
 //! A world's network from its scenario and seed: keys, genesis file, committees, first blocks.
 
-use crate::{clock::EPOCH_MS, memory::Memory, random::Random, scenario::Scenario};
+use crate::{clock::EPOCH_MS, disk::Shelf, memory::Memory, observer::Outcomes, random::Random, scenario::Scenario};
 use kakera_beacon::{Beacon, Committees, genesis_header, leader_seed};
 use kakera_chain::{
     BlockId, Member,
@@ -12,9 +12,9 @@ use kakera_chain::{
     keys::SecretKey,
     leaders::leader_cycle,
     signatures::Signatures,
-    units::{ChainId, ShardId},
+    units::{ChainId, ShardId, ValidatorId},
 };
-use kakera_shard::{PoolLimits, Shard, ShardConfig};
+use kakera_shard::{PoolLimits, Shard, ShardConfig, first_reading};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// What an account has at genesis, in the smallest unit.
@@ -31,6 +31,12 @@ pub struct Setup {
     pub committees: Committees,
     /// The world's memory of verdicts.
     pub memory: Arc<Memory>,
+    /// How signatures are checked: through that memory.
+    pub signatures: Signatures,
+    /// What beacon blocks lead to, for all that follow the beacon.
+    pub outcomes: Arc<Outcomes>,
+    /// Blocks that stand on many disks.
+    pub shelf: Arc<Shelf>,
     /// Each validator's key, in registry order.
     pub keys: Vec<SecretKey>,
     /// Accounts by shard, each with its key.
@@ -71,19 +77,34 @@ impl Setup {
         let signatures = Signatures::remembered(memory.clone());
         committees.beacon.signatures = signatures.clone();
         committees.shards.iter_mut().for_each(|seats| seats.signatures = signatures.clone());
+        let genesis = shard_genesis(&network, &signatures);
+        let beacon = beacon_of(&network, &genesis, &signatures);
         let mut setup = Setup {
+            outcomes: Arc::new(Outcomes::new(beacon)),
+            shelf: Arc::default(),
             network,
             committees,
             memory,
+            signatures,
             keys,
             accounts,
-            genesis: BTreeMap::new(),
+            genesis,
             leaders: BTreeMap::new(),
             #[cfg(test)]
             favours: None,
         };
-        setup.first_blocks();
+        let first = setup.beacon().genesis();
+        setup.genesis.insert(ChainId::Beacon, genesis_header(ChainId::Beacon, first.state_root, first.figures));
+        for chain in setup.chains() {
+            let leaders = leader_cycle(&setup.seats(chain).committee, leader_seed(&setup.network, chain));
+            setup.leaders.insert(chain, leaders);
+        }
         setup
+    }
+
+    /// A validator's key.
+    pub fn key(&self, validator: ValidatorId) -> &SecretKey {
+        &self.keys[validator.0 as usize]
     }
 
     /// All chains, the beacon first.
@@ -122,38 +143,39 @@ impl Setup {
         store: Option<&dyn kakera_chain::store::Store>,
         pool: PoolLimits,
     ) -> Result<Shard, kakera_chain::store::StoreFailure> {
-        let beacon_genesis = self.genesis.get(&ChainId::Beacon).map(|header| header.id(self.network.id));
-        let config = ShardConfig {
-            network: self.network.clone(),
-            shard,
-            beacon_seats: self.committees.beacon.clone(),
-            // A shard's own genesis does not depend on the beacon's, which depends on it.
-            beacon_genesis: beacon_genesis.unwrap_or(BlockId([0; 32])),
-            pool,
-        };
-        Shard::new(config, store)
+        let id = |chain: ChainId| self.genesis[&chain].id(self.network.id);
+        let first = first_reading(id(ChainId::Beacon), id(ChainId::Shard(shard)));
+        let (network, signatures) = (self.network.clone(), self.signatures.clone());
+        Shard::new(ShardConfig { network, shard, first, signatures, pool }, store)
     }
 
     /// The beacon's rules before any block.
     pub fn beacon(&self) -> Beacon {
-        let shards = (0..self.network.genesis.shards).map(|shard| ChainId::Shard(ShardId(shard)));
-        Beacon::new(&self.network, shards.map(|chain| self.genesis[&chain].clone()).collect())
-            .with_signatures(self.committees.beacon.signatures.clone())
+        beacon_of(&self.network, &self.genesis, &self.signatures)
     }
+}
 
-    fn first_blocks(&mut self) {
-        for shard in (0..self.network.genesis.shards).map(ShardId) {
-            let first = self.shard(shard, None).expect("no store is asked").genesis();
-            let header = genesis_header(ChainId::Shard(shard), first.state_root, first.figures);
-            self.genesis.insert(ChainId::Shard(shard), header);
-        }
-        let first = self.beacon().genesis();
-        self.genesis.insert(ChainId::Beacon, genesis_header(ChainId::Beacon, first.state_root, first.figures));
-        for chain in self.chains() {
-            let leaders = leader_cycle(&self.seats(chain).committee, leader_seed(&self.network, chain));
-            self.leaders.insert(chain, leaders);
-        }
-    }
+fn beacon_of(network: &Network, genesis: &BTreeMap<ChainId, Header>, signatures: &Signatures) -> Beacon {
+    let shards = (0..network.genesis.shards).map(|shard| ChainId::Shard(ShardId(shard)));
+    Beacon::new(network, shards.map(|chain| genesis[&chain].clone()).collect()).with_signatures(signatures.clone())
+}
+
+/// The shards' first headers. A shard's own genesis does not depend on the beacon's, which depends on it.
+fn shard_genesis(network: &Arc<Network>, signatures: &Signatures) -> BTreeMap<ChainId, Header> {
+    let none = BlockId([0; 32]);
+    let of = |shard: ShardId| {
+        let (network, signatures) = (network.clone(), signatures.clone());
+        let (first, pool) = (first_reading(none, none), PoolLimits::default());
+        let shard = Shard::new(ShardConfig { network, shard, first, signatures, pool }, None);
+        shard.expect("no store is asked").genesis()
+    };
+    let shards = (0..network.genesis.shards).map(ShardId);
+    shards
+        .map(|shard| {
+            let (chain, first) = (ChainId::Shard(shard), of(shard));
+            (chain, genesis_header(chain, first.state_root, first.figures))
+        })
+        .collect()
 }
 
 /// So many accounts of each shard.
@@ -206,6 +228,9 @@ fn genesis_of(
         shard: timing(shape.slot_ms),
         fees: Fees { block_gas: shape.block_gas, block_bytes: 1 << 20, base_fee: 10, receipt_gas_percent: 50 },
         lanes: Lanes { bound: shape.lane_bound, lifetime_slots: shape.lifetime_slots },
+        epochs: None,
+        staking: None,
+        risk: None,
         validators: validators.collect(),
         accounts: rich.collect(),
     }

@@ -4,6 +4,7 @@
 use crate::{
     clock::Moment,
     node::{Delivery, NodeId},
+    observer::Observer,
     rules::{BeaconRules, ShardRules},
     setup::Setup,
 };
@@ -75,10 +76,10 @@ struct Attempt {
 
 impl ShardShell {
     /// The shell of a process that starts now.
-    pub fn new(setup: &Setup, shard: ShardId, me: Member, now: Moment) -> ShardShell {
+    pub fn new(setup: &Setup, shard: ShardId, place: u16, now: Moment) -> ShardShell {
         let genesis = &setup.network.genesis;
         ShardShell {
-            following: Following::new(shard, me, genesis.beacon),
+            following: Following::new(shard, Member(place), genesis.beacon),
             submitter: Submitter::new(genesis.shard, genesis.beacon),
             stream: 0,
             useful: false,
@@ -86,7 +87,7 @@ impl ShardShell {
             leave_at: now,
             attempt: None,
             attempts: 0,
-            beacon: usize::from(shard.0) + me.index(),
+            beacon: usize::from(shard.0) + usize::from(place),
         }
     }
 
@@ -102,6 +103,7 @@ impl ShardShell {
     pub fn tick(
         &mut self,
         replica: &Replica<ShardRules>,
+        observer: &Observer,
         me: NodeId,
         local: Timestamp,
         now: Moment,
@@ -115,7 +117,7 @@ impl ShardShell {
             self.stream += 1;
             self.useful = false;
             self.leave_at = now.plus(self.following.answer_ms() * 1_000);
-            let next = replica.app().inner().tip().height.next();
+            let next = observer.certified().next();
             sent.push((self.following.index(), Delivery::Follow { from: me, stream: self.stream, next }));
         }
         if let Some(from) = self.submitter.look(replica, replica.app().inner().recorded().0, local)

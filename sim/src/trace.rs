@@ -5,7 +5,13 @@ use crate::{
     faults::Action,
     node::{Delivery, NodeId},
 };
-use kakera_chain::{BlockId, Member, hash::Hash, peer::PeerMessage, replica::Breach, units::Height};
+use kakera_chain::{
+    BlockId, Member,
+    hash::Hash,
+    peer::PeerMessage,
+    replica::Breach,
+    units::{Epoch, Height},
+};
 use sha2::{Digest, Sha256};
 use std::fmt::{self, Write as _};
 
@@ -51,6 +57,18 @@ impl Trace {
         self.write(at, format_args!("{node} certifies {height} {}", Short(&block.0)));
     }
 
+    /// A replica entered an era.
+    pub fn entered(&mut self, at: Moment, node: NodeId, epoch: Epoch, root: Height) {
+        self.write(at, format_args!("{node} enters epoch {epoch} on height {root}"));
+    }
+
+    /// Certified blocks were taken back at a node.
+    pub fn undone(&mut self, at: Moment, node: NodeId, blocks: &[(Height, BlockId)]) {
+        let count = blocks.len();
+        let first = blocks.first().map(|(height, _)| *height).unwrap_or_default();
+        self.write(at, format_args!("{node} takes back {count} blocks from height {first} on"));
+    }
+
     /// A process started.
     pub fn started(&mut self, at: Moment, node: NodeId) {
         self.write(at, format_args!("{node} starts"));
@@ -91,7 +109,7 @@ struct Heard<'a>(&'a Delivery);
 impl fmt::Display for Heard<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Delivery::Peer { from, message } => write!(f, "{} of member {from}", Said(message)),
+            Delivery::Peer { from, epoch, message } => write!(f, "{} of {from} in {epoch}", Said(message)),
             Delivery::Submit { order, .. } => write!(f, "order {order}"),
             Delivery::Follow { from, stream, next } => write!(f, "follow {stream} of {from} from height {next}"),
             Delivery::Feed { stream, blocks } => {
@@ -138,6 +156,7 @@ impl fmt::Display for Said<'_> {
             PeerMessage::WantCertificate(block) => write!(f, "want certificate {}", Short(&block.0)),
             PeerMessage::WantEvidence(who) => member(f, "want evidence of", who),
             PeerMessage::Evidence(evidence) => member(f, "evidence of", &evidence.first.statement.sender),
+            PeerMessage::Conflict(conflict) => member(f, "conflict of", &conflict.first.signer),
             PeerMessage::Application(bytes) => write!(f, "gossip of {} bytes", bytes.len()),
         }
     }

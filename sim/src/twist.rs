@@ -22,11 +22,12 @@ use crate::{
 };
 use kakera_chain::{
     Member,
+    certificate::Seats,
     crosslink::Crosslink,
     keys::SecretKey,
     peer::{Carried, PeerMessage, PeerStatus},
     replica::Effect,
-    units::ChainId,
+    units::{Epoch, ValidatorId},
 };
 use std::{
     collections::{BTreeSet, VecDeque},
@@ -45,8 +46,8 @@ const HEARD_BYTES: usize = 64 * 1024;
 pub struct Twist {
     tactics: BTreeSet<Tactic>,
     random: Random,
-    /// Byzantine members of the chain, this one among them, with their keys.
-    colluders: Vec<(Member, SecretKey)>,
+    /// Byzantine validators of the chain, this one among them, with their keys, ascending.
+    colluders: Vec<(ValidatorId, SecretKey)>,
     /// A further instance that does not run yet.
     asleep: bool,
     /// Whom it is to know once there are several.
@@ -56,7 +57,7 @@ pub struct Twist {
     /// When they wake.
     split_at: Option<Moment>,
     /// Said later.
-    held: Vec<(Moment, Said)>,
+    held: Vec<Held>,
     /// Said again.
     heard: VecDeque<Arc<PeerMessage>>,
     crosslinks: VecDeque<Arc<Crosslink>>,
@@ -72,11 +73,21 @@ struct Said {
     message: PeerMessage,
 }
 
+/// Something that is said later, to one of the era in which it was said first.
+#[derive(Clone, Debug)]
+struct Held {
+    at: Moment,
+    epoch: Epoch,
+    to: ValidatorId,
+    message: PeerMessage,
+}
+
 /// What a twist needs to know of its world.
 struct Scene<'a> {
     setup: &'a Setup,
     now: Moment,
-    chain: ChainId,
+    epoch: Epoch,
+    seats: &'a Seats,
     me: Member,
     key: &'a SecretKey,
     slot_ms: u64,
@@ -93,20 +104,29 @@ struct Twisted {
 
 impl Scene<'_> {
     fn others(&self) -> Vec<Member> {
-        let members = self.setup.seats(self.chain).keys.len();
-        (0..members)
-            .filter_map(|index| u16::try_from(index).ok())
-            .map(Member)
-            .filter(|other| *other != self.me)
-            .collect()
+        self.seats.committee.members().filter(|other| *other != self.me).collect()
+    }
+
+    /// Those of some validators that have a seat, ascending.
+    fn seated(&self, colluders: &[(ValidatorId, SecretKey)]) -> Vec<(Member, SecretKey)> {
+        let seated =
+            colluders.iter().filter_map(|(validator, key)| Some((self.seats.member(*validator)?, key.clone())));
+        seated.collect()
     }
 }
 
-/// What is known of a node besides its twist.
-fn scene<'a>(setup: &'a Setup, node: &Node, now: Moment) -> Scene<'a> {
-    let genesis = &setup.network.genesis;
-    let timing = if node.chain == ChainId::Beacon { &genesis.beacon } else { &genesis.shard };
-    Scene { setup, now, chain: node.chain, me: node.member, key: &setup.keys[node.validator], slot_ms: timing.slot_ms }
+/// What is known of a node besides its twist; nothing where its replica does not run, or has no seat.
+fn scene<'a>(setup: &'a Setup, node: &'a Node, now: Moment) -> Option<Scene<'a>> {
+    let machine = &node.process.as_ref()?.machine;
+    Some(Scene {
+        setup,
+        now,
+        epoch: machine.era().epoch,
+        seats: machine.seats(),
+        me: machine.me()?,
+        key: setup.key(node.validator),
+        slot_ms: setup.network.timing(node.chain).slot_ms,
+    })
 }
 
 impl Twist {
@@ -219,7 +239,7 @@ impl Twist {
                 if apart {
                     at = self.later(scene);
                 }
-                self.hold(at, Said { to: Some(to), message: said.message.clone() }, out);
+                self.hold(scene, at, to, said.message.clone(), out);
             }
         }
     }
@@ -228,9 +248,9 @@ impl Twist {
         scene.now.plus(self.random.between(1_000, 4 * scene.slot_ms * 1_000))
     }
 
-    fn hold(&mut self, at: Moment, said: Said, out: &mut Twisted) {
-        if self.held.len() < HELD {
-            self.held.push((at, said));
+    fn hold(&mut self, scene: &Scene<'_>, at: Moment, to: Member, message: PeerMessage, out: &mut Twisted) {
+        if let Some(to) = scene.seats.validators.get(to.index()).filter(|_| self.held.len() < HELD) {
+            self.held.push(Held { at, epoch: scene.epoch, to: *to, message });
             out.release_at.push(at);
         }
     }
@@ -241,9 +261,9 @@ impl Twist {
         if !self.has(Tactic::ForgeCertificates) || share.signer != scene.me {
             return Vec::new();
         }
-        let mut forged = Vec::new();
+        let (mut forged, colluders) = (Vec::new(), scene.seated(&self.colluders));
         for _ in 0..self.random.below(3) {
-            let (what, message) = forge::finality(share.finality, &self.colluders, scene, &mut self.random);
+            let (what, message) = forge::finality(share.finality, &colluders, scene, &mut self.random);
             out.acts.push(what);
             let to = if self.random.chance(500_000) { None } else { self.random.pick(&scene.others()).copied() };
             forged.push(Said { to, message });

@@ -265,9 +265,10 @@ impl Workload {
             self.unrecorded[usize::from(shard.0)].push_back((header.height, number));
         }
         for (receipt, how) in &outcome.consumed {
-            let (transaction, returned) = match receipt.action {
-                ReceiptAction::Transfer { transaction, .. } => (transaction, false),
-                ReceiptAction::Return { transaction, .. } => (transaction, true),
+            let (transaction, returned) = match &receipt.action {
+                ReceiptAction::Transfer { transaction, .. } => (*transaction, false),
+                ReceiptAction::Return { transaction, .. } => (*transaction, true),
+                _ => continue,
             };
             let Some(number) = self.by_id.get(&transaction).copied() else { continue };
             let order = &mut self.orders[number];

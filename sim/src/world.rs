@@ -2,6 +2,7 @@
 
 mod acting;
 mod events;
+mod following;
 mod living;
 mod shelling;
 mod twisting;
@@ -10,6 +11,7 @@ use crate::{
     checks::{Checks, Violation},
     clock::{Clock, Moment},
     disk::Disk,
+    eras::Eras,
     faults::{self, Action},
     links::Wires,
     measures::Measures,
@@ -22,7 +24,7 @@ use crate::{
     twist::Twist,
     workload::Workload,
 };
-use kakera_chain::{Member, units::ChainId};
+use kakera_chain::units::{ChainId, ValidatorId};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// How a node's rules are made: replaced by tests that break one.
@@ -31,6 +33,12 @@ pub type MakeRules = fn(
     &Node,
     Option<&dyn kakera_chain::store::Store>,
 ) -> Result<crate::node::Rules, kakera_chain::replica::InvalidStore>;
+
+/// The nodes that speak for a validator on a chain: one, or several that equivocate.
+pub type Instances = BTreeMap<(ChainId, ValidatorId), Vec<NodeId>>;
+
+/// A node's disks at some moment, and what it remembered outside of them.
+type Copy = ([Disk; 2], kakera_chain::replica::SignState);
 
 /// A world.
 pub struct World {
@@ -52,14 +60,15 @@ pub struct World {
     pub measures: Measures,
     /// Events handled so far.
     pub events: u64,
-    instances: BTreeMap<ChainId, Vec<Vec<NodeId>>>,
+    instances: Instances,
+    pub(crate) eras: Eras,
     pub(crate) twists: BTreeMap<NodeId, Twist>,
     queue: Queue<Event>,
     random: Random,
     checks: Checks,
     pub(crate) trace: Trace,
     violation: Option<Violation>,
-    copies: BTreeMap<NodeId, (Disk, kakera_chain::replica::SignState)>,
+    copies: BTreeMap<NodeId, Copy>,
     make_rules: MakeRules,
     #[cfg(test)]
     pub(crate) flaw: Option<crate::mutants::Flaw>,
@@ -122,6 +131,7 @@ impl World {
         World {
             scenario: scenario.clone(),
             seed,
+            eras: Eras::new(&setup),
             setup,
             now: Moment(0),
             nodes,
@@ -179,9 +189,9 @@ impl World {
         }
     }
 
-    /// The running instances of a chain's member, as `by` knows them.
-    fn instances_of(&self, chain: ChainId, member: Member, by: NodeId) -> Vec<NodeId> {
-        let Some(all) = self.instances.get(&chain).and_then(|members| members.get(member.index())) else {
+    /// The instances of a validator on a chain, as `by` knows them.
+    fn instances_of(&self, chain: ChainId, validator: ValidatorId, by: NodeId) -> Vec<NodeId> {
+        let Some(all) = self.instances.get(&(chain, validator)) else {
             return Vec::new();
         };
         let knows = |one: NodeId, other: NodeId| {
@@ -196,6 +206,7 @@ impl World {
             scenario: &self.scenario,
             setup: &self.setup,
             nodes: &self.nodes,
+            eras: &self.eras,
             workload: &self.workload,
         };
         if let Err(violation) = self.checks.at_end(&view) {
@@ -204,24 +215,24 @@ impl World {
     }
 }
 
-/// All nodes, and the instances of each member.
-fn nodes_of(scenario: &Scenario, setup: &Setup, seed: u64) -> (Vec<Node>, BTreeMap<ChainId, Vec<Vec<NodeId>>>) {
+/// All nodes, and the instances of each validator.
+fn nodes_of(scenario: &Scenario, setup: &Setup, seed: u64) -> (Vec<Node>, Instances) {
     let mut random = Random::stream(seed, "clocks");
     let mut nodes = Vec::new();
-    let mut instances = BTreeMap::new();
+    let mut instances = Instances::new();
     for chain in setup.chains() {
-        let seats = setup.seats(chain);
-        let astray = random.index(seats.keys.len());
-        let mut members = Vec::new();
-        for (index, validator) in seats.validators.iter().enumerate() {
+        let validators = &setup.seats(chain).validators;
+        let astray = random.index(validators.len());
+        for (index, validator) in validators.iter().enumerate() {
             let clock = drawn_clock(scenario, &mut random, index == astray);
-            members.push(vec![nodes.len()]);
+            instances.insert((chain, *validator), vec![nodes.len()]);
             nodes.push(Node {
                 chain,
-                member: Member(u16::try_from(index).expect("at most 1,024 members")),
-                validator: usize::try_from(validator.0).expect("an index"),
+                place: u16::try_from(index).expect("at most 65,535 validators"),
+                validator: *validator,
                 clock,
-                disk: Arc::new(Disk::default()),
+                disk: Arc::new(Disk::on(&setup.shelf)),
+                beacon_disk: Arc::new(Disk::on(&setup.shelf)),
                 guard: Default::default(),
                 tactics: Default::default(),
                 bend: Default::default(),
@@ -231,7 +242,6 @@ fn nodes_of(scenario: &Scenario, setup: &Setup, seed: u64) -> (Vec<Node>, BTreeM
                 figures: NodeFigures::default(),
             });
         }
-        instances.insert(chain, members);
     }
     crate::twist::cast(scenario, setup, seed, &mut nodes, &mut instances);
     (nodes, instances)

@@ -10,7 +10,6 @@ use kakera_proto::v1::BlockInfo;
 use rocksdb::{DB, IteratorMode, Options};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
     path::{Path, PathBuf},
 };
 
@@ -77,7 +76,7 @@ pub fn check_no_equivocation(net: &Net, chain: ChainId) {
 /// What stopped nodes left on disk: no evidence, and no two messages of one member and `seq`.
 pub fn check_stores(net: &Net, names: &[String]) {
     for name in names {
-        check_store(&database_in(&net.network().process_dir(name)));
+        check_store(&database_in(&net.network().process_dir(name).join("data")));
     }
 }
 
@@ -94,7 +93,7 @@ fn check_store(database: &Path) {
 
 /// The greatest `seq` of a member's messages that a stopped node has on disk.
 pub fn last_said(net: &Net, name: &str, member: u16) -> Option<u64> {
-    let threads = rows(&database_in(&net.network().process_dir(name)), Table::Threads);
+    let threads = rows(&database_in(&net.network().process_dir(name).join("data")), Table::Threads);
     let seq = |key: &Vec<u8>| {
         let (of, rest) = key.split_first_chunk::<2>()?;
         let seq = rest.first_chunk::<8>()?;
@@ -103,17 +102,12 @@ pub fn last_said(net: &Net, name: &str, member: u16) -> Option<u64> {
     threads.iter().filter_map(seq).max()
 }
 
-/// The directory of the RocksDB database somewhere below `dir`.
-pub fn database_in(dir: &Path) -> PathBuf {
-    find(dir).unwrap_or_else(|| panic!("no database below {}", dir.display()))
-}
-
-fn find(dir: &Path) -> Option<PathBuf> {
-    if dir.join("CURRENT").is_file() {
-        return Some(dir.to_owned());
-    }
-    let entries = fs::read_dir(dir).ok()?.flatten().map(|entry| entry.path());
-    entries.filter(|path| path.is_dir()).find_map(|path| find(&path))
+/// The RocksDB database, in a process's data directory, of the chain that it helps to make. Beside it may stand that of the
+/// beacon chain, which every process follows.
+pub fn database_in(data: &Path) -> PathBuf {
+    let database = data.join("db");
+    assert!(database.join("CURRENT").is_file(), "no database in {}", database.display());
+    database
 }
 
 /// The keys of one table of a database that nobody writes to.

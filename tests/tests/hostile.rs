@@ -174,7 +174,7 @@ fn order_cases(net: &Net, alice: &Wallet, bob: &Wallet) -> Vec<Case> {
         submit("half an order", sound[..60].to_vec(), bad, "MALFORMED_TRANSACTION"),
         submit("a trailing byte", [&sound[..], &[0]].concat(), bad, "MALFORMED_TRANSACTION"),
         submit("an unknown action", unknown_action, bad, "MALFORMED_TRANSACTION"),
-        submit("five thousand bytes", vec![1; 5_000], bad, "TOO_LONG"),
+        submit("a hundred thousand bytes", vec![1; 100_000], bad, "TOO_LONG"),
         submit("another's signature", Signed::of(forged).bytes, bad, "BAD_SIGNATURE"),
         submit("no signature", Signed::of(empty_signature).bytes, bad, "BAD_SIGNATURE"),
         submit("a changed amount", flipped, bad, "BAD_SIGNATURE"),

@@ -31,7 +31,7 @@ fn reference() -> Reference {
 
 /// Proposes on the world's state, executes the proposal as another node would, certifies and persists it.
 fn produce(world: &mut World, height: u64, store: &mut Memory) -> Block {
-    let proposal = world.beacon.propose(&world.state, &context(height), false);
+    let proposal = world.beacon.propose(&world.state, &context(height), false).unwrap();
     let mut other = Beacon { pool: Pool::new(3), known: KnownCertificates::default(), ..world.beacon.clone() };
     let executed = other.execute(&world.state, &context(height), &proposal.body, &proposal.witnesses).unwrap();
     assert_eq!(executed.state_root, proposal.executed.state_root);
@@ -41,8 +41,9 @@ fn produce(world: &mut World, height: u64, store: &mut Memory) -> Block {
     header.body_root = merkle_root(&proposal.body);
     let block = Block { header, body: proposal.body, witnesses: proposal.witnesses };
     let id = block.header.id(world.network.id);
-    let writes = world.beacon.certified(id, &block, &world.state, &executed);
-    store.persist(writes);
+    let change = world.beacon.certified(id, &block, &world.state, &executed);
+    assert_eq!(change.undo, [], "nothing certified is undone on this chain");
+    store.persist(change.writes);
     world.state = executed.state;
     block
 }
@@ -55,10 +56,10 @@ fn a_crosslink_goes_from_input_to_index() {
     let accepted = give(&mut world, crosslink.clone());
     assert_eq!((accepted.reply, accepted.gossip), (Reply::Accepted, Some(item(&crosslink))));
     assert_eq!(give(&mut world, crosslink.clone()).reply, Reply::Known);
-    assert!(world.beacon.has_work(&world.state, &reference()));
+    assert!(world.beacon.has_work(&world.state, &reference(), Slot(0)));
     let block = produce(&mut world, 1, &mut store);
     assert_eq!((block.header.figures.transactions, block.body), (1, vec![item(&crosslink)]));
-    assert!(world.beacon.pool().is_empty() && !world.beacon.has_work(&world.state, &reference()));
+    assert!(world.beacon.pool().is_empty() && !world.beacon.has_work(&world.state, &reference(), Slot(0)));
     assert_eq!(give(&mut world, crosslink).reply, Reply::Known);
 
     let taken = world.extend(1, &[Step::default(), Step { takes: vec![(0, 1)], ..Step::default() }]);
@@ -70,7 +71,7 @@ fn a_crosslink_goes_from_input_to_index() {
     assert_eq!(recorded_at(&store, ShardId(0), Height(3)), Ok(None));
     let rows = recorded_receipts(&store, lane(0, 1), 0, 10).unwrap();
     assert_eq!(rows.len(), 1);
-    assert_eq!((rows[0].receipt, rows[0].beacon, rows[0].shard), (world.lanes[&lane(0, 1)][0], Height(1), Height(2)));
+    assert_eq!((&rows[0].receipt, rows[0].beacon, rows[0].shard), (&world.lanes[&lane(0, 1)][0], Height(1), Height(2)));
     assert_eq!(recorded_receipts(&store, lane(0, 1), 1, 10), Ok(vec![]));
     assert_eq!(recorded_receipts(&store, lane(0, 0), 0, 10), Ok(vec![]), "another lane's rows are not this lane's");
     let expected = ConsumedAt { beacon: Height(2), shard: Height(2) };
@@ -100,10 +101,10 @@ fn a_heartbeat_is_recorded_but_wakes_nobody() {
     let mut world = World::new();
     let heartbeat = world.extend(2, &[Step::default()]);
     assert_eq!(give(&mut world, heartbeat).reply, Reply::Accepted);
-    assert!(!world.beacon.has_work(&world.state, &reference()));
-    let empty = world.beacon.propose(&world.state, &context(1), true);
+    assert!(!world.beacon.has_work(&world.state, &reference(), Slot(0)));
+    let empty = world.beacon.propose(&world.state, &context(1), true).unwrap();
     assert_eq!((empty.body.len(), empty.executed.state_root), (0, world.state.root()));
-    assert_eq!(world.beacon.propose(&world.state, &context(1), false).body.len(), 1);
+    assert_eq!(world.beacon.propose(&world.state, &context(1), false).unwrap().body.len(), 1);
 }
 
 #[test]
@@ -118,11 +119,14 @@ fn the_longest_that_applies_is_proposed() {
     for crosslink in [&short, &long] {
         assert_eq!(give(&mut world, crosslink.clone()).reply, Reply::Accepted);
     }
-    assert_eq!(world.beacon.propose(&world.state, &context(1), false).body, [item(&long)]);
+    assert_eq!(world.beacon.propose(&world.state, &context(1), false).unwrap().body, [item(&long)]);
     assert_eq!(world.record(short), Ok(()));
-    assert!(world.beacon.propose(&world.state, &context(2), false).body.is_empty(), "neither continues the parent now");
+    assert!(
+        world.beacon.propose(&world.state, &context(2), false).unwrap().body.is_empty(),
+        "neither continues the parent now"
+    );
     assert_eq!(give(&mut world, rest.clone()).reply, Reply::Accepted);
-    assert_eq!(world.beacon.propose(&world.state, &context(2), false).body, [item(&rest)]);
+    assert_eq!(world.beacon.propose(&world.state, &context(2), false).unwrap().body, [item(&rest)]);
 }
 
 #[test]
@@ -133,7 +137,10 @@ fn content_goes_first_and_a_block_stays_within_its_bytes() {
     for crosslink in [&heartbeat, &content] {
         assert_eq!(give(&mut world, crosslink.clone()).reply, Reply::Accepted);
     }
-    assert_eq!(world.beacon.propose(&world.state, &context(1), false).body, [item(&content), item(&heartbeat)]);
+    assert_eq!(
+        world.beacon.propose(&world.state, &context(1), false).unwrap().body,
+        [item(&content), item(&heartbeat)]
+    );
     let body = vec![vec![0; 1]; MAX_BODY_BYTES + 1];
     let refused = world.beacon.execute(&world.state, &context(1), &body, &[]).unwrap_err();
     assert_eq!(refused, InvalidBeaconBlock::TooLong { found: MAX_BODY_BYTES + 1, limit: MAX_BODY_BYTES });
@@ -148,8 +155,10 @@ fn shards_take_turns_at_going_first() {
     for heartbeat in &heartbeats {
         assert_eq!(give(&mut world, heartbeat.clone()).reply, Reply::Accepted);
     }
-    let first = |world: &mut World, height| world.beacon.propose(&world.state, &context(height), false).body[0].clone();
-    for height in 0..6u64 {
+    let first = |world: &mut World, height| {
+        world.beacon.propose(&world.state, &context(height), false).unwrap().body[0].clone()
+    };
+    for height in 1..7u64 {
         assert_eq!(first(&mut world, height), item(&heartbeats[usize::try_from(height % 3).unwrap()]));
     }
 }

@@ -138,7 +138,7 @@ fn receipts_and_links_are_what_the_headers_commit_to() {
     assert_eq!(unsealed(|_, c| c.receipts[0].clear()), outbox);
     assert_eq!(unsealed(|_, c| c.receipts.swap(0, 1)), outbox);
     let doubled = unsealed(|_, c| {
-        let first = c.receipts[0][0];
+        let first = c.receipts[0][0].clone();
         c.receipts[0].push(first);
     });
     assert_eq!(doubled, outbox);

@@ -92,4 +92,14 @@ proptest! {
         reached.sort_unstable();
         prop_assert_eq!(reached, (0..count).collect::<Vec<_>>());
     }
+
+    #[test]
+    fn the_first_ones_go_where_each_goes_alone(count in 0u64..1500, places in 0u64..1600, seed in any::<[u8; 32]>()) {
+        let few = places % 7;
+        let shuffle = Shuffle::new(count, seed);
+        for places in [few, places] {
+            let alone: Vec<u64> = (0..places.min(count)).map(|index| shuffle.index(index)).collect();
+            prop_assert_eq!(shuffle.first(places), alone);
+        }
+    }
 }

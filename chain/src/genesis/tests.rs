@@ -24,6 +24,9 @@ fn sample() -> Genesis {
         shard: timing,
         fees: Fees { block_gas: 1_000_000, block_bytes: 65_536, base_fee: 1, receipt_gas_percent: 50 },
         lanes: Lanes { bound: 100, lifetime_slots: 1000 },
+        epochs: None,
+        staking: None,
+        risk: None,
         validators: vec![validator(1, Role::Beacon), validator(2, Role::Shard), validator(3, Role::Shard)],
         accounts: vec![GenesisAccount { address: Address([1; 32]), balance: 5 }],
     }

@@ -1,12 +1,12 @@
 //! From the own detector to certificates: finality signatures said in height order, collected, and adopted.
 
-use super::{Breach, Effect, Phase, Refused, Replica, SignState, ledger::Held, record};
+use super::{Breach, Effect, Phase, Refused, Replica, conflict::Passed, ledger::Held, record};
 use crate::{
-    application::Application,
+    application::{Application, Change},
     certificate::{Certificate, FinalitySignature},
     codec,
     peer::PeerMessage,
-    store::Table,
+    store::{Table, Write},
     units::Height,
 };
 use kakera_cbc::{BlockId, Member};
@@ -16,6 +16,8 @@ use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 const WINDOW: u64 = 256;
 /// Certificates of blocks not held yet that are kept.
 const STASH: usize = 16;
+/// What can never be undone any more is forgotten once in so many heights.
+const UNDO_EVERY: u64 = 64;
 
 /// Finality signatures above the certified height, at most one a member and height.
 #[derive(Default)]
@@ -23,6 +25,8 @@ pub(super) struct Shares {
     held: BTreeMap<Height, BTreeMap<Member, FinalitySignature>>,
     /// Certificates of blocks that are not held yet, by height.
     stash: BTreeMap<(Height, BlockId), Certificate>,
+    /// What is remembered of those at and below the certified height.
+    pub(super) passed: Passed,
     /// The greatest height that this member signed, and the block there.
     pub(super) own: Option<(Height, BlockId)>,
 }
@@ -38,12 +42,35 @@ impl Shares {
         hold("finality signatures", shares, WINDOW * members + blocks);
         hold("heights with finality signatures", self.held.len(), WINDOW + blocks);
         hold("certificates in wait", self.stash.len(), STASH as u64);
+        self.passed.weigh(members, hold);
     }
 
     /// Signatures of one member above a height.
     pub(super) fn of(&self, member: Member, above: Height) -> impl Iterator<Item = &FinalitySignature> {
         let range = (Bound::Excluded(above), Bound::Unbounded);
         self.held.range(range).filter_map(move |(_, shares)| shares.get(&member))
+    }
+
+    /// A member's signatures at a height, and the nearest ones below and above it.
+    pub(super) fn nearest(&self, member: Member, height: Height) -> impl Iterator<Item = &FinalitySignature> {
+        let of = move |(_, shares): (&Height, &'_ BTreeMap<Member, FinalitySignature>)| shares.contains_key(&member);
+        let below = self.held.range(..height).rev().find(|row| of(*row));
+        let rest = self.held.range(height..).filter(move |row| of(*row));
+        let at_and_above = rest.take(2);
+        below.into_iter().chain(at_and_above).filter_map(move |(_, shares)| shares.get(&member))
+    }
+
+    /// All signatures on a block.
+    pub(super) fn on(&self, height: Height, block: &BlockId) -> Vec<FinalitySignature> {
+        let shares = self.held.get(&height).into_iter().flat_map(BTreeMap::values);
+        shares.filter(|share| share.finality.block == *block).cloned().collect()
+    }
+
+    /// Takes out those up to a height.
+    fn take_up_to(&mut self, height: Height) -> Vec<FinalitySignature> {
+        let above = self.held.split_off(&height.next());
+        let passed = std::mem::replace(&mut self.held, above);
+        passed.into_values().flat_map(BTreeMap::into_values).collect()
     }
 }
 
@@ -81,27 +108,30 @@ impl<A: Application> Replica<A> {
         self.collect(share);
     }
 
-    /// What was said so far must be on disk before more is.
-    pub(super) fn guard(&mut self) {
-        let next_seq = self.engine.me().and_then(|me| self.engine.latest(me)).map_or(0, |(seq, _)| seq + 1);
-        let finality_height = self.shares.own.map_or(0, |(height, _)| height.0);
-        self.out.synced = true;
-        self.out.guard = Some(SignState { next_seq, finality_height });
-    }
-
     pub(super) fn hear_share(&mut self, share: FinalitySignature) -> Result<(), Refused> {
         let finality = &share.finality;
         if (finality.chain, finality.epoch, finality.root) != (self.era.chain, self.era.epoch, self.era.root) {
             return Err(Refused::OtherEra);
         }
         let certified = self.ledger.certified().height();
-        let near = finality.height > certified && finality.height.0 - certified.0 <= WINDOW;
-        let known = self.shares.held.get(&finality.height).is_some_and(|shares| shares.contains_key(&share.signer));
-        if !near || known {
+        let late = finality.height <= certified;
+        let held = self.shares.held.get(&finality.height).and_then(|shares| shares.get(&share.signer));
+        // The second one of a height is of use only against its signer.
+        let nothing_new = match held {
+            Some(held) => held.finality.block == finality.block || self.engine.is_faulty(share.signer),
+            None => finality.height.0.saturating_sub(certified.0) > WINDOW,
+        };
+        let known = held.is_some();
+        if nothing_new || late && self.is_settled(&share) {
             return Ok(());
         }
-        let share = share.verify(&self.seats, self.era.network).map_err(|_| Refused::Signature)?;
-        self.collect(share.into_inner());
+        let share = share.verify(&self.seats, self.era.network).map_err(|_| Refused::Signature)?.into_inner();
+        let convicted = self.confront(&share);
+        if !late && !known {
+            self.collect(share);
+        } else if late && !convicted {
+            self.keep_passed(share);
+        }
         Ok(())
     }
 
@@ -128,11 +158,13 @@ impl<A: Application> Replica<A> {
         }
         let era = self.era;
         let checked = certificate.verify(era.chain, era.epoch, era.root, &self.seats, era.network);
-        self.adopt(checked.map_err(Refused::Certificate)?.into_inner());
+        let certificate = checked.map_err(Refused::Certificate)?.into_inner();
+        self.confront_all(&certificate);
+        self.adopt(certificate);
         Ok(())
     }
 
-    fn is_certified(&mut self, height: Height, block: &BlockId) -> bool {
+    pub(super) fn is_certified(&mut self, height: Height, block: &BlockId) -> bool {
         let loaded = record::certified_id(&*self.store, height);
         let known = self.read(loaded).flatten();
         known.is_none_or(|id| id == *block)
@@ -167,28 +199,47 @@ impl<A: Application> Replica<A> {
             self.out.halt(Breach::CertifiedAgainstFinality { finalized, certified: id });
             return;
         }
+        let ids: Vec<(Height, BlockId)> = path.iter().map(|held| (held.height(), held.id)).collect();
         let mut before = certified;
         for held in path {
-            self.certify(&before, &held);
+            self.engine
+                .certify(held.id)
+                .expect("adopt() found it above the certified block and on one chain with the finalized one");
+            self.certify_held(&before, &held);
             before = held;
         }
-        self.out.put(Table::Certificates, height.0.to_be_bytes(), codec::encode(&certificate));
-        self.out.put(Table::Meta, record::CERTIFIED, codec::encode(&(height, id)));
-        self.out.put(Table::Meta, record::TOTALS, codec::encode(&self.voice.totals));
-        self.newest_certificate = Some(certificate);
-        self.shares.held = self.shares.held.split_off(&height.next());
-        self.shares.stash = self.shares.stash.split_off(&(height.next(), BlockId([0; 32])));
-        self.voice.certified_at = self.now;
+        self.certified_up_to(&certificate);
+        let passed = self.shares.take_up_to(height);
+        self.pass(passed, &ids);
     }
 
-    fn certify(&mut self, before: &Arc<Held<A::State>>, held: &Arc<Held<A::State>>) {
+    /// The newest certified block has this certificate.
+    pub(super) fn certified_up_to(&mut self, certificate: &Certificate) {
+        let (height, id) = (certificate.finality.height, certificate.finality.block);
+        self.out.put(Table::Certificates, height.0.to_be_bytes(), codec::encode(certificate));
+        self.out.put(Table::Meta, record::CERTIFIED, codec::encode(&(height, id)));
+        self.out.put(Table::Meta, record::TOTALS, codec::encode(&self.voice.totals));
+        self.newest_certificate = Some(certificate.clone());
+        self.app.certificate(certificate);
+        self.shares.stash = self.shares.stash.split_off(&(height.next(), BlockId([0; 32])));
+        self.voice.certified_at = self.now;
+        let header = &self.ledger.certified().block.header;
+        self.ahead.ripe = self.ahead.is_awaited() || self.era.is_closed_by(header, &self.network);
+    }
+
+    /// What follows from a block's being certified, outside the engine.
+    pub(super) fn certify_held(&mut self, before: &Arc<Held<A::State>>, held: &Arc<Held<A::State>>) {
         let (id, height) = (held.id, held.height());
-        self.engine
-            .certify(id)
-            .expect("adopt() found it above the certified block and on one chain with the finalized one");
         self.out.put(Table::Heights, height.0.to_be_bytes(), codec::encode(&id));
-        let writes = self.app.certified(id, &held.block, &before.executed.state, &held.executed);
+        let Change { writes, undo } = self.app.certified(id, &held.block, &before.executed.state, &held.executed);
         self.out.writes.extend(writes);
+        if !undo.is_empty() {
+            self.out.put(Table::Undo, height.0.to_be_bytes(), codec::encode(&undo));
+            if height.0.is_multiple_of(UNDO_EVERY) {
+                let key = self.app.settled().next().0.to_be_bytes().to_vec();
+                self.out.writes.push(Write::Below { table: Table::Undo, key });
+            }
+        }
         self.ledger.advance(id);
         let figures = &held.block.header.figures;
         let consumed = |cursors: &[crate::receipt::LaneCursor]| cursors.iter().map(|cursor| cursor.next).sum::<u64>();
@@ -209,7 +260,8 @@ impl<A: Application> Replica<A> {
 
     /// A block came whose certificate was waiting for it.
     pub(super) fn adopt_stashed(&mut self, block: &BlockId) {
-        let Some(held) = self.ledger.block(block) else { return };
+        let Some(held) = self.ledger.block(block).cloned() else { return };
+        self.confront_at(held.height(), block);
         if let Some(certificate) = self.shares.stash.remove(&(held.height(), *block)) {
             self.adopt(certificate);
         }

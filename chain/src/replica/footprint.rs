@@ -49,6 +49,7 @@ impl<A: Application> Replica<A> {
         self.shares.weigh(members, self.ledger.len() as u64, &mut hold);
         self.past.weigh(members, &mut hold);
         self.voice.weigh(members, &mut hold);
+        self.ahead.weigh(&mut hold);
         Footprint(holdings)
     }
 
@@ -58,18 +59,21 @@ impl<A: Application> Replica<A> {
         // An honest member introduces at most M messages of any one member for a slot number, itself included; what an
         // equivocator says on more branches is taken for the sake of each of them.
         let in_a_slot = per_slot * (members - faulty + faulty * members);
-        // A clock that was set back is behind what was said by it before.
+        // A clock that was set back is behind what was said by it before, and a slow one behind what is certified.
         let latest = self.seats.committee.members().filter_map(|member| self.engine.latest_slot(member)).max();
-        let now = self.slot().max(latest.unwrap_or_default()).0;
+        let certified = self.ledger.certified().block.header.slot;
+        let now = self.slot().max(latest.unwrap_or_default()).max(certified).0;
         let slots = now.saturating_sub(self.engine.line().0) + 1;
         // Each member's latest message stays, however old it is.
         hold("messages", self.engine.len(), in_a_slot.saturating_mul(slots).saturating_add(members));
         hold("evidence", self.engine.faulty().count(), members);
-        let certified = self.ledger.certified().block.header.slot.0;
-        let behind = certified.saturating_sub(self.engine.line().0);
+        let behind = certified.0.saturating_sub(self.engine.line().0);
         let kept = self.past.slots_kept;
-        let most =
-            if self.past.holds(self.slot()) || self.phase() == Phase::Halted { u64::MAX } else { kept + kept / 4 };
+        let most = if self.past.holds(self.slot()) || matches!(self.phase(), Phase::Halted | Phase::Observer) {
+            u64::MAX
+        } else {
+            kept + kept / 4
+        };
         hold("slots below the certified block", usize::try_from(behind).unwrap_or(usize::MAX), most);
         // One block a slot and leader; those of equivocating leaders come with their messages.
         let blocks_in_a_slot = if faulty == 0 { 1 } else { 1 + per_slot * members };

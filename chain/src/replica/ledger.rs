@@ -66,6 +66,24 @@ impl<S> Ledger<S> {
         held
     }
 
+    /// Adds blocks that were executed elsewhere.
+    pub(super) fn extend(&mut self, path: impl Iterator<Item = Arc<Held<S>>>) {
+        self.held.extend(path.map(|held| (held.id, held)));
+    }
+
+    /// Makes a held block below the certified one the certified one, and forgets all that is not at or below its height.
+    pub(super) fn retreat(&mut self, certified: BlockId) {
+        self.advance(certified);
+        let height = self.certified().height();
+        self.held.retain(|id, held| held.height() < height || *id == certified);
+    }
+
+    /// Forgets everything but the certified block.
+    pub(super) fn keep_only_certified(&mut self) {
+        let certified = self.certified;
+        self.held.retain(|id, _| *id == certified);
+    }
+
     pub(super) fn advance(&mut self, certified: BlockId) {
         assert!(self.held.contains_key(&certified), "only a held block becomes the certified one");
         self.certified = certified;

@@ -1,6 +1,6 @@
 //! Questions to a replica; none changes anything.
 
-use super::{Phase, Replica};
+use super::{Era, Phase, Replica};
 use crate::{
     application::{Application, CertifiedBlocks},
     block::{Block, Header},
@@ -42,6 +42,8 @@ pub struct Totals {
     pub messages: u64,
     /// Blocks seen that lost against a certified one of their height.
     pub forks: u64,
+    /// Certified blocks that the root of a later era left out.
+    pub undone: u64,
 }
 
 /// One member as seen from here.
@@ -106,6 +108,11 @@ impl<A: Application> Replica<A> {
         &self.app
     }
 
+    /// The era.
+    pub fn era(&self) -> &Era {
+        &self.era
+    }
+
     /// The committee.
     pub fn seats(&self) -> &Seats {
         &self.seats
@@ -121,9 +128,9 @@ impl<A: Application> Replica<A> {
         self.voice.phase
     }
 
-    /// The own fork choice.
+    /// The own fork choice; of who follows, the newest certified block.
     pub fn head(&self) -> Head<'_, A::State> {
-        let held = self.ledger.at_or_below(self.engine.head());
+        let held = self.own_head();
         Head { id: held.id, header: &held.block.header, state: &held.executed.state }
     }
 
@@ -131,6 +138,13 @@ impl<A: Application> Replica<A> {
     pub fn certified(&self) -> Head<'_, A::State> {
         let held = self.ledger.certified();
         Head { id: held.id, header: &held.block.header, state: &held.executed.state }
+    }
+
+    /// A block whose content was executed here and whose state is still at hand: those from some dozens of heights below
+    /// the newest certified one up.
+    pub fn held(&self, id: &BlockId) -> Option<Head<'_, A::State>> {
+        let held = self.ledger.block(id)?;
+        Some(Head { id: held.id, header: &held.block.header, state: &held.executed.state })
     }
 
     /// The height up to which the own detector has finalized.
@@ -212,7 +226,8 @@ impl<A: Application> Replica<A> {
             .iter()
             .filter(|member| member.silent || member.faulty)
             .map(|member| {
-                let name = &self.network.genesis.validators[member.validator.0 as usize].name;
+                let listed = self.network.genesis.validators.get(member.validator.0 as usize);
+                let name = listed.map_or_else(|| format!("validator {}", member.validator), |one| one.name.clone());
                 format!("{name} ({})", if member.faulty { "faulty" } else { "silent" })
             })
             .collect();
@@ -248,7 +263,25 @@ impl<A: Application> Replica<A> {
     /// The highest of `count` heights from `from` on that has a certificate of its own.
     fn last_certificate(&self, from: Height, count: u64) -> Option<(Height, Certificate)> {
         let last = self.ledger.certified().height().0.min(from.0.checked_add(count)? - 1);
+        let last = last.min(self.era_end(from)?.0);
         (from.0..=last).rev().find_map(|height| Some((Height(height), self.certificate(Height(height))?)))
+    }
+
+    /// The last certified height of the era that a certified height belongs to.
+    pub(super) fn era_end(&self, from: Height) -> Option<Height> {
+        let header = |height| Some(self.block(&self.certified_id(height)?)?.header.clone());
+        let certified = self.ledger.certified();
+        let first = header(from)?;
+        if first.root == certified.block.header.root {
+            return Some(certified.height());
+        }
+        // Heights of one era are consecutive: the last one is found by halving.
+        let (mut inside, mut past) = (from.0, certified.height().0);
+        while inside + 1 < past {
+            let middle = inside + (past - inside) / 2;
+            if header(Height(middle))?.root == first.root { inside = middle } else { past = middle }
+        }
+        Some(Height(inside))
     }
 
     /// Certified blocks from `from` on, as many as one answer holds: what followers of the chain read.

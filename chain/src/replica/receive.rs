@@ -7,10 +7,11 @@ use super::{
     sync::{ANSWER_BYTES, length},
 };
 use crate::{
-    application::{Application, Context, ReferenceStatus},
+    application::{Application, ReferenceStatus},
     block::Block,
     codec,
-    message::{Estimate, Evidence, SignedMessage},
+    evidence::Equivocation,
+    message::{Estimate, SignedMessage},
     peer::{Carried, CiteEntry, PeerMessage},
     store::Table,
 };
@@ -45,7 +46,8 @@ impl<A: Application> Replica<A> {
             PeerMessage::Cites { message, cites } => self.hear_cites(message, &cites),
             PeerMessage::WantCertificate(block) => self.answer_certificate(from, &block),
             PeerMessage::WantEvidence(member) => self.answer_evidence(from, member),
-            PeerMessage::Evidence(evidence) => self.hear_evidence(*evidence),
+            PeerMessage::Evidence(pair) => self.hear_equivocation(*pair),
+            PeerMessage::Conflict(conflict) => self.hear_conflict(*conflict),
             PeerMessage::Application(bytes) => {
                 self.gossip(&bytes);
                 Ok(())
@@ -258,13 +260,10 @@ impl<A: Application> Replica<A> {
             ReferenceStatus::Unknown => return Content::Waits(id),
             ReferenceStatus::Invalid => return Content::Refused(Refused::Content),
         }
-        let context = Context {
-            chain: header.chain,
-            height: header.height,
-            slot: header.slot,
-            proposer: header.proposer,
-            reference: header.reference,
-        };
+        if self.era.is_closed_by(&parent.block.header, &self.network) {
+            return Content::Refused(Refused::Closed);
+        }
+        let context = self.context(header);
         match self.app.execute(&parent.executed.state, &context, &block.body, &block.witnesses) {
             Ok(executed) if agrees(header, &executed) => Content::Sound(Held { id, block: Arc::new(block), executed }),
             _ => Content::Refused(Refused::Content),
@@ -313,7 +312,7 @@ impl<A: Application> Replica<A> {
 
     pub(super) fn convict(&mut self, member: Member, first: &MessageId, second: &MessageId) {
         let (Some(first), Some(second)) = (self.signed(first), self.signed(second)) else { return };
-        let evidence = Evidence { first, second };
+        let evidence = Equivocation::of(first, second, self.era.network);
         self.out.put(Table::Evidence, member.0.to_be_bytes(), codec::encode(&evidence));
         self.out.sent.push(Effect::Broadcast(PeerMessage::Evidence(Box::new(evidence))));
     }
@@ -325,37 +324,6 @@ impl<A: Application> Replica<A> {
         }
         let loaded = record::load_message(&*self.store, id);
         self.read(loaded).flatten()
-    }
-
-    fn hear_evidence(&mut self, evidence: Evidence) -> Result<(), Refused> {
-        let Evidence { first, second } = &evidence;
-        let place = |message: &SignedMessage| {
-            let statement = &message.statement;
-            (statement.chain, statement.epoch, statement.root, statement.sender, statement.seq)
-        };
-        let (member, era) = (first.statement.sender, self.era);
-        if place(first) != place(second)
-            || place(first) != (era.chain, era.epoch, era.root, member, first.statement.seq)
-        {
-            return Err(Refused::Evidence);
-        }
-        if self.engine.is_faulty(member) {
-            return Ok(());
-        }
-        let verify = |message: &SignedMessage| message.clone().verify(&self.seats, era.network);
-        let (a, _) = verify(first).map_err(|_| Refused::Signature)?;
-        let (b, _) = verify(second).map_err(|_| Refused::Signature)?;
-        if a == b {
-            return Err(Refused::Evidence);
-        }
-        if Some(member) == self.engine.me() {
-            self.hear_own();
-        }
-        self.unwritten.insert(a, evidence.first);
-        self.unwritten.insert(b, evidence.second);
-        let events = self.engine.accuse(member, a, b);
-        self.follow(events);
-        Ok(())
     }
 
     fn hear_cites(&mut self, message: MessageId, cites: &[CiteEntry]) -> Result<(), Refused> {
@@ -390,7 +358,7 @@ impl<A: Application> Replica<A> {
     /// peers that ask when it has left memory.
     pub(super) fn keep_cites(&mut self, id: &MessageId, cites: &[Observation]) {
         let entries: Vec<CiteEntry> = cites.iter().map(CiteEntry::from).collect();
-        self.out.put(Table::Meta, record::cites_key(id), codec::encode(&entries));
+        self.out.put(Table::Cites, id.0, codec::encode(&entries));
     }
 
     /// Forgets what finality has made useless. Blocks and states go block by block, messages in large steps.
@@ -399,6 +367,9 @@ impl<A: Application> Replica<A> {
         let (height, slot) = (certified.height.0, certified.slot.0);
         self.ledger.forget_below(crate::units::Height(height.saturating_sub(BLOCKS_KEPT)));
         let (line, kept) = (slot.saturating_sub(self.past.slots_kept), self.past.slots_kept);
+        if self.voice.phase == super::Phase::Observer {
+            return;
+        }
         if line > self.engine.line().0.saturating_add(kept / 4) && !self.past.holds(self.slot()) {
             self.engine.prune(Slot(line));
             self.end_phases();

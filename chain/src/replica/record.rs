@@ -2,6 +2,7 @@
 
 use crate::{
     codec,
+    evidence::Evidence,
     message::SignedMessage,
     peer::CiteEntry,
     store::{Store, StoreFailure, Table},
@@ -16,17 +17,23 @@ pub(super) const CERTIFIED: &[u8] = b"replica/certified";
 pub(super) const OWN_FINALITY: &[u8] = b"replica/own-finality";
 /// Key of the stretches of messages that were taken with a lower pruning line than usual.
 pub(super) const PHASES: &[u8] = b"replica/phases";
+/// Key of the era.
+pub(super) const ERA: &[u8] = b"replica/era";
+/// Key of the epoch in whose era this replica takes certified blocks and has no part any more.
+pub(super) const FOLLOWS: &[u8] = b"replica/follows";
+/// Bytes of the epoch before the key of evidence of an earlier era.
+const EPOCH_BYTES: usize = 8;
 /// Key of the running totals.
 pub(super) const TOTALS: &[u8] = b"replica/totals";
-
-/// Key of the whole justification of a message whose advances alone do not tell it.
-pub(super) fn cites_key(id: &MessageId) -> Vec<u8> {
-    [&b"replica/cites/"[..], &id.0].concat()
-}
 
 /// Key of a thread's entry: member, `seq` and insertion number, so that equivocations stand side by side.
 pub(super) fn thread_key(member: Member, seq: u64, number: u64) -> Vec<u8> {
     [&member.0.to_be_bytes()[..], &seq.to_be_bytes(), &number.to_be_bytes()].concat()
+}
+
+/// Key of the evidence of a member's conflicting finality signatures; that of its equivocation is the member alone.
+pub(super) fn conflict_key(member: Member) -> Vec<u8> {
+    [&member.0.to_be_bytes()[..], &[1]].concat()
 }
 
 /// The member and insertion number of a thread's entry.
@@ -55,7 +62,7 @@ pub(super) fn load_message(store: &dyn Store, id: &MessageId) -> Result<Option<S
 
 /// The whole justification of a message whose advances alone do not tell it.
 pub(super) fn load_cites(store: &dyn Store, id: &MessageId) -> Result<Option<Vec<Observation>>, StoreFailure> {
-    let entries: Option<Vec<CiteEntry>> = load(store, Table::Meta, &cites_key(id))?;
+    let entries: Option<Vec<CiteEntry>> = load(store, Table::Cites, &id.0)?;
     Ok(entries.map(|entries| entries.iter().map(Observation::from).collect()))
 }
 
@@ -67,6 +74,24 @@ pub(super) fn load_at(store: &dyn Store, member: Member, seq: u64) -> Result<Vec
     let numbers = rows.iter().take_while(|(key, _)| key.get(..10) == from.get(..10));
     let numbers = numbers.filter_map(|(key, _)| key.get(10..18));
     numbers.filter_map(|number| load(store, Table::Messages, number).transpose()).collect()
+}
+
+/// A row of evidence; the key begins with the member.
+pub(super) fn evidence(key: &[u8], bytes: &[u8]) -> Result<Evidence, StoreFailure> {
+    let damaged = |error: codec::InvalidBytes| StoreFailure { table: Table::Evidence, reason: error.to_string() };
+    let evidence = match key.len() {
+        2 => codec::decode(bytes, usize::MAX).map(|pair| Evidence::Equivocation(Box::new(pair))),
+        _ => codec::decode(bytes, usize::MAX).map(|conflict| Evidence::Conflict(Box::new(conflict))),
+    };
+    evidence.map_err(damaged)
+}
+
+/// All evidence stored: two pieces a member and era at most, of the eras in which the beacon still takes it.
+pub(super) fn load_evidence(store: &dyn Store) -> Result<Vec<Evidence>, StoreFailure> {
+    let past = store.scan(Table::PastEvidence, &[], usize::MAX)?;
+    let past = past.iter().map(|(key, bytes)| evidence(key.get(EPOCH_BYTES..).unwrap_or_default(), bytes));
+    let rows = store.scan(Table::Evidence, &[], 2 * usize::from(u16::MAX))?;
+    past.chain(rows.iter().map(|(key, bytes)| evidence(key, bytes))).collect()
 }
 
 pub(super) fn certified_id(store: &dyn Store, height: Height) -> Result<Option<BlockId>, StoreFailure> {

@@ -5,13 +5,14 @@ use super::{
     restart::{InvalidStore, decode},
 };
 use crate::{
+    evidence::Evidence,
     hash::NetworkId,
-    message::{Estimate, Evidence, SignedMessage},
+    message::{Estimate, SignedMessage},
     store::{Store, Table},
     units::Height,
 };
 use borsh::{BorshDeserialize, BorshSerialize};
-use kakera_cbc::{BlockId, Blocks, Engine, Missing, Slot, Verdict};
+use kakera_cbc::{BlockId, Blocks, Engine, MessageId, Missing, Slot, Verdict};
 
 /// Phases remembered one by one; past so many the two oldest count as one.
 pub(super) const PHASES: usize = 64;
@@ -62,10 +63,15 @@ impl Replay {
         slots_kept: u64,
         store: &dyn Store,
     ) -> Result<Self, InvalidStore> {
-        for row in store.scan(Table::Evidence, &[], usize::from(u16::MAX))? {
-            let evidence: Evidence = decode(Table::Evidence, &row.1)?;
-            let ids = (evidence.first.statement.id(network), evidence.second.statement.id(network));
-            engine.accuse(evidence.first.statement.sender, ids.0, ids.1);
+        for evidence in record::load_evidence(store)? {
+            let (first, second) = match &evidence {
+                Evidence::Equivocation(pair) => {
+                    (pair.first.statement.id(network).0, pair.second.statement.id(network).0)
+                }
+                Evidence::Conflict(pair) => (pair.first.finality.id(network).0, pair.second.finality.id(network).0),
+            };
+            let (.., member) = evidence.accused();
+            engine.accuse(member, MessageId(first), MessageId(second));
         }
         Ok(Replay { engine, network, phases, slots_kept, base: Slot(0), next: 0 })
     }

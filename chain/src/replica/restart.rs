@@ -1,8 +1,9 @@
 //! Opening a replica: from genesis, or from what was persisted.
 
 use super::{
-    Era, Held, Out, Replica, SignState,
+    Era, EraPlan, Held, Out, Replica, SignState,
     doubt::Doubts,
+    eras::Ahead,
     fetches::Fetches,
     finality::Shares,
     ledger::Ledger,
@@ -15,11 +16,12 @@ use crate::{
     application::{Application, Executed},
     block::{Block, Header},
     certificate::Seats,
+    era::StoredEra,
     genesis::Network,
     keys::SecretKey,
     message::Estimate,
     store::{Store, StoreFailure, Table},
-    units::{ChainId, Epoch, Height, Timestamp},
+    units::{ChainId, Epoch, Height, Timestamp, ValidatorId},
 };
 use kakera_cbc::{BlockId, Blocks, Engine, Leaders, Limits, Member, Speaker, SpeakerConfig};
 use std::{collections::BTreeMap, sync::Arc};
@@ -34,16 +36,19 @@ pub struct ReplicaConfig {
     pub network: Arc<Network>,
     /// The chain.
     pub chain: ChainId,
-    /// Its committee.
+    /// Its first committee.
     pub seats: Seats,
-    /// The member this process speaks for, with its key; nothing for a follower.
-    pub me: Option<(Member, SecretKey)>,
+    /// The validator this process speaks for where it has a seat, with its key; nothing for one that only follows.
+    pub validator: Option<(ValidatorId, SecretKey)>,
     /// The chain's first block.
     pub genesis: Header,
-    /// Who leads which slot, in turns.
+    /// Who leads which slot in the first era, in turns.
     pub leaders: Vec<Member>,
     /// What the guard beside the store remembers.
     pub guard: SignState,
+    /// Whether the store was restored from an old copy: the member then stays silent in this era, and in every other one
+    /// up to the epoch that it is now. A network of one epoch knows no later one.
+    pub restored: bool,
     /// When it is.
     pub now: Timestamp,
 }
@@ -83,18 +88,28 @@ impl<A: Application> Replica<A> {
         mut app: A,
         store: Arc<dyn Store>,
     ) -> Result<Self, InvalidStore> {
-        let ReplicaConfig { network, chain, seats, me, genesis, leaders, guard, now } = config;
+        let ReplicaConfig { network, chain, seats, validator, genesis, leaders, guard, restored, now } = config;
         let (timing, clock) = (network.timing(chain), network.clock(chain));
-        let root = genesis.id(network.id);
-        let era = Era { network: network.id, chain, epoch: Epoch(0), root };
-        let certified = load_certified(&mut app, &genesis, root, &*store)?;
-        let member = me.as_ref().map(|(member, _)| *member);
-        let protocol = Blocks::new(root, genesis.height.0, genesis.slot, Leaders::new(leaders));
+        let signatures = seats.signatures.clone();
+        let first = EraPlan { epoch: Epoch(0), root: (genesis.height, genesis.id(network.id)), seats, leaders };
+        let genesis_id = first.root.1;
+        let (plan, root_slot) = match record::load::<StoredEra>(&*store, Table::Meta, record::ERA)? {
+            None => (first, genesis.slot),
+            Some(stored) => stored.plan(signatures).ok_or(InvalidStore::Contradiction { what: "era" })?,
+        };
+        let EraPlan { epoch, root: (root_height, root), seats, leaders } = plan;
+        let era = Era { network: network.id, chain, epoch, root };
+        app.enter(&era);
+        let certified = load_certified(&mut app, &genesis, genesis_id, &*store)?;
+        let (validator, key) = validator.unzip();
+        let member = validator.and_then(|validator| seats.member(validator));
+        let protocol = Blocks::new(root, root_height.0, root_slot, Leaders::new(leaders));
         let certificate = record::load(&*store, Table::Certificates, &certified.height().0.to_be_bytes())?;
         let totals = record::load(&*store, Table::Meta, record::TOTALS)?.unwrap_or_default();
         let engine = Engine::new(seats.committee.clone(), member, Limits::default(), protocol);
         let past = Past::new(engine.clone(), slots_kept, record::load(&*store, Table::Meta, record::PHASES)?);
-        let phase = if member.is_some() { voice::Phase::Joining } else { voice::Phase::Observer };
+        let follows = record::load::<Epoch>(&*store, Table::Meta, record::FOLLOWS)? == Some(epoch);
+        let phase = if member.is_some() && !follows { voice::Phase::Joining } else { voice::Phase::Observer };
         let mut replica = Replica {
             engine,
             past,
@@ -103,10 +118,13 @@ impl<A: Application> Replica<A> {
             shares: Shares::new(record::load(&*store, Table::Meta, record::OWN_FINALITY)?),
             fetches: Fetches::new(timing.delay_ms),
             doubts: Doubts::default(),
-            voice: Voice::new(phase, totals, now),
-            key: me.map(|(_, key)| key),
+            voice: Voice::new(phase, totals, guard, now),
+            validator,
+            key,
             waiting: BTreeMap::new(),
             unwritten: BTreeMap::new(),
+            ahead: Ahead::new(),
+            started: now,
             newest_certificate: certificate,
             next_insertion: 0,
             out: Out::default(),
@@ -119,9 +137,13 @@ impl<A: Application> Replica<A> {
             app,
             now,
         };
-        replica.reload()?;
-        if member.is_some() {
-            replica.check_guard(guard);
+        // Who follows has taken blocks without the messages that led to them.
+        if replica.voice.phase == voice::Phase::Joining {
+            replica.reload()?;
+            if restored {
+                replica.restored();
+            }
+            replica.check_guard();
         }
         Ok(replica)
     }
@@ -166,14 +188,7 @@ impl<A: Application> Replica<A> {
         }
         let bytes = self.store.load(Table::Blocks, &id.0)?.ok_or(InvalidStore::Lacks { what: "a proposal's block" })?;
         let block = Block::decode(&bytes).map_err(|_| InvalidStore::Contradiction { what: "block" })?;
-        let header = &block.header;
-        let context = crate::application::Context {
-            chain: header.chain,
-            height: header.height,
-            slot: header.slot,
-            proposer: header.proposer,
-            reference: header.reference,
-        };
+        let context = self.context(&block.header);
         let executed = self
             .app
             .execute(&parent.executed.state, &context, &block.body, &block.witnesses)

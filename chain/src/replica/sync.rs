@@ -298,9 +298,14 @@ impl<A: Application> Replica<A> {
         if !self.fetches.may_answer(to, self.now) {
             return Ok(());
         }
-        let loaded = record::load(&*self.store, Table::Evidence, &member.0.to_be_bytes());
-        if let Some(evidence) = self.read(loaded).flatten() {
-            self.out.sent.push(Effect::Send(to, PeerMessage::Evidence(Box::new(evidence))));
+        let pair = record::load(&*self.store, Table::Evidence, &member.0.to_be_bytes());
+        if let Some(pair) = self.read(pair).flatten() {
+            self.out.sent.push(Effect::Send(to, PeerMessage::Evidence(Box::new(pair))));
+            return Ok(());
+        }
+        let conflict = record::load(&*self.store, Table::Evidence, &record::conflict_key(member));
+        if let Some(conflict) = self.read(conflict).flatten() {
+            self.out.sent.push(Effect::Send(to, PeerMessage::Conflict(Box::new(conflict))));
         }
         Ok(())
     }

@@ -2,12 +2,14 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod absence;
-mod bench;
+pub(in crate::replica) mod bench;
+mod conflict;
 mod doubt;
 mod explain;
 mod fetching;
 mod footprint;
 mod hostile;
+mod interlock;
 mod past;
 mod puppet;
 
@@ -220,7 +222,7 @@ fn totals_at_the_end_of_their_range_stay_there() {
     bench.run(2_000);
     bench.crash(3);
     let mut disk = bench.copy_store(3);
-    disk.rows.insert((Table::Meta, record::TOTALS.to_vec()), vec![0xff; 48]);
+    disk.rows.insert((Table::Meta, record::TOTALS.to_vec()), vec![0xff; 56]);
     bench.replace_store(3, disk);
     bench.restart(3);
     let before = bench.certified_height(3);

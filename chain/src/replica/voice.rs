@@ -9,7 +9,7 @@ use crate::{
     hash::merkle_root,
     message::{Estimate, SignedMessage, Statement},
     peer::{Carried, PeerMessage, PeerStatus},
-    units::{Height, SlotClock, Timestamp},
+    units::{ChainId, Height, SlotClock, Timestamp},
 };
 use kakera_cbc::{BlockId, Decision, Draft, Member, Missing, Slot, Verdict};
 use std::{collections::BTreeMap, fmt, sync::Arc};
@@ -55,6 +55,8 @@ impl fmt::Display for Phase {
 pub(super) struct Voice {
     pub(super) phase: Phase,
     pub(super) totals: Totals,
+    /// What the guard beside the store remembers.
+    pub(super) guard: SignState,
     /// When the last certificate was adopted, or the replica was started.
     pub(super) certified_at: Timestamp,
     /// Identifies this start's question.
@@ -72,10 +74,11 @@ pub(super) struct Voice {
 }
 
 impl Voice {
-    pub(super) fn new(phase: Phase, totals: Totals, now: Timestamp) -> Self {
+    pub(super) fn new(phase: Phase, totals: Totals, guard: SignState, now: Timestamp) -> Self {
         Voice {
             phase,
             totals,
+            guard,
             certified_at: now,
             question: now.0,
             answers: BTreeMap::new(),
@@ -86,6 +89,11 @@ impl Voice {
             next_status: now,
             last_base: None,
         }
+    }
+
+    /// A new era begins.
+    pub(super) fn begin(&mut self, phase: Phase, now: Timestamp) {
+        *self = Voice { certified_at: now, ..Voice::new(phase, self.totals, self.guard, now) };
     }
 
     /// What is held of peers.
@@ -105,7 +113,9 @@ impl Voice {
         if self.phase == Phase::Joining {
             next = next.min(self.next_ask);
         }
-        next = next.min(self.next_status);
+        if self.phase != Phase::Observer {
+            next = next.min(self.next_status);
+        }
         self.speak_at.filter(|at| *at > now).map_or(next, |at| next.min(at))
     }
 }
@@ -113,7 +123,7 @@ impl Voice {
 impl<A: Application> Replica<A> {
     /// Says whatever is due.
     pub(super) fn speak(&mut self) {
-        if self.now >= self.voice.next_status {
+        if self.now >= self.voice.next_status && self.voice.phase != Phase::Observer {
             self.voice.next_status = self.now.plus(STATUS_MS);
             let status = self.own_status(None, None);
             self.out.sent.push(Effect::Broadcast(PeerMessage::Status(status)));
@@ -219,7 +229,7 @@ impl<A: Application> Replica<A> {
             return;
         }
         let parent = self.ledger.at_or_below(self.engine.head()).clone();
-        if parent.block.header.slot >= slot {
+        if parent.block.header.slot >= slot || self.is_over(&parent) {
             return;
         }
         let Some(empty) = self.due(&parent, slot) else { return };
@@ -227,11 +237,16 @@ impl<A: Application> Replica<A> {
         if draft.value != parent.id {
             return;
         }
-        let block = self.make_block(&parent, slot, me, empty);
+        let Some(block) = self.make_block(&parent, slot, me, empty) else { return };
         let bytes = codec::encode(&*block.block);
         let proposal = Estimate::Proposal { block: block.id, parent: parent.id, height: block.block.header.height.0 };
         self.voice.proposed = Some(slot);
         self.say(draft, proposal, Some((block, bytes)));
+    }
+
+    /// Whether a block has closed the era: nothing is built on it.
+    fn is_over(&self, parent: &Held<A::State>) -> bool {
+        self.era.is_closed_by(&parent.block.header, &self.network)
     }
 
     /// Whether a block is due on this parent, and whether it has to be an empty one.
@@ -245,18 +260,21 @@ impl<A: Application> Replica<A> {
         if header.height.0 - certified.height().0 >= UNCERTIFIED_BLOCKS {
             return None;
         }
-        let work = self.app.has_work(&parent.executed.state, &header.reference);
+        // The first slot of a new epoch closes the beacon's era.
+        let turned = self.era.chain == ChainId::Beacon && self.network.epoch_of(slot) > self.era.epoch;
+        let work = turned || self.app.has_work(&parent.executed.state, &header.reference, slot);
         // A block with content that stays uncertified is helped by another one on top.
         let path = self.ledger.path(&certified.id, &parent.id).unwrap_or_default();
         let stuck = waited >= 2 && path.iter().any(|held| !held.block.body.is_empty());
         (work || stuck).then_some(false)
     }
 
-    fn make_block(&mut self, parent: &Held<A::State>, slot: Slot, me: Member, empty: bool) -> Held<A::State> {
+    fn make_block(&mut self, parent: &Held<A::State>, slot: Slot, me: Member, empty: bool) -> Option<Held<A::State>> {
         let height = parent.height().next();
         let reference = parent.block.header.reference;
-        let context = Context { chain: self.era.chain, height, slot, proposer: me, reference };
-        let made = self.app.propose(&parent.executed.state, &context, empty);
+        let validator = self.seats.validators[me.index()];
+        let context = Context { chain: self.era.chain, height, slot, proposer: me, validator, reference };
+        let made = self.app.propose(&parent.executed.state, &context, empty)?;
         let header = Header {
             chain: self.era.chain,
             epoch: self.era.epoch,
@@ -274,7 +292,7 @@ impl<A: Application> Replica<A> {
         };
         let id = header.id(self.era.network);
         let block = Block { header, body: made.body, witnesses: made.witnesses };
-        Held { id, block: Arc::new(block), executed: made.executed }
+        Some(Held { id, block: Arc::new(block), executed: made.executed })
     }
 
     /// Says a message: into the engine and the synced store, then to all. Nothing is said that the own rules refuse
@@ -332,14 +350,5 @@ impl<A: Application> Replica<A> {
         let certified = self.ledger.certified();
         let tips = self.seats.committee.members().map(|member| self.engine.latest(member)).collect();
         PeerStatus { tips, certified: (certified.height(), certified.id), question, answer }
-    }
-
-    /// What the guard beside the store and the peers must not contradict.
-    pub(super) fn check_guard(&mut self, guard: SignState) {
-        let said = self.engine.me().and_then(|me| self.engine.latest(me)).map_or(0, |(seq, _)| seq + 1);
-        let signed = self.shares.own.map_or(Height(0), |(height, _)| height);
-        if guard.next_seq > said || guard.finality_height > signed.0 {
-            self.voice.phase = Phase::Silent;
-        }
     }
 }

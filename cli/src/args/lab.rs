@@ -1,5 +1,6 @@
 //! The grammar of `kakera lab`.
 
+use super::odds::{BiasArgs, RiskArgs, ShuffleArgs};
 use clap::{ArgGroup, Args, Subcommand};
 use kakera_cbc::lab::{Family, Weights};
 use std::path::PathBuf;
@@ -52,6 +53,27 @@ machine. Exit code 4 when a claim does not hold.")]
 For each level k: q_k, the quorum that is needed; q, the largest found; and the faulty weight that q survives,
 (2q - W)(2^k - 1) / 2^k. For each member: how far it has climbed, or why it does not count.")]
     Explain(ExplainArgs),
+    /// Shuffle 0 to N - 1 by a seed: `compute_shuffled_index` of the Ethereum consensus specification, 90 rounds.
+    #[command(after_help = "Example:
+  kakera lab shuffle --seed 26655aab58c18b66870f50a133171c85d9a5ae9dde55c0ca049491a27f4f63e7 --count 5 --json
+
+Prints {\"shuffled\": [compute_shuffled_index(0, N, seed), compute_shuffled_index(1, N, seed), ...]}.")]
+    Shuffle(ShuffleArgs),
+    /// How likely a drawn committee is to be stalled (a third hostile) or captured (more than two thirds), by its size.
+    #[command(after_help = "Examples:
+  kakera lab risk
+  kakera lab risk --seats 16 --shards 4 --committee 4
+  kakera lab risk --seats 4000 --adversary 0.3 --shards 16 --svg risk.svg
+
+`one` is one committee, `some` is any of all shards'. Figures are exact, but where `some` is marked `at most`: there it
+is the sum over all committees, which is never below it.")]
+    Risk(RiskArgs),
+    /// Measure what the last revealers of random numbers gain by withholding theirs, with real draws.
+    #[command(after_help = "Example:
+  kakera lab bias --revealers 4 --trials 1000
+
+The same options give the same figures on every machine.")]
+    Bias(BiasArgs),
 }
 
 /// `kakera lab draw ...`

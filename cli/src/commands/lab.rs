@@ -1,12 +1,15 @@
-//! `kakera lab`: consensus cases without a network, and the finality of a running one.
+//! `kakera lab`: consensus cases and draws without a network, and the finality of a running one.
 
 mod attack;
+mod bias;
 mod cases;
 mod census;
 mod draw;
 mod explain;
 mod live;
 mod random;
+mod risk;
+mod shuffle;
 pub(crate) mod svg;
 mod terminal;
 
@@ -23,6 +26,9 @@ pub(crate) async fn run(command: LabCommand, place: &Place) -> Result<()> {
         LabCommand::Random(args) => random::run(&args, place.output),
         LabCommand::Attack(args) => attack::run(&args, place.output),
         LabCommand::Census(args) => census::run(&args, place.output),
+        LabCommand::Shuffle(args) => shuffle::run(&args, place.output),
+        LabCommand::Risk(args) => risk::run(&args, place.output),
+        LabCommand::Bias(args) => bias::run(&args, place.output),
         LabCommand::Explain(args) => match &args.case {
             Some(case) => explain::of_case(case, &args, place.output),
             None => live::run(&args, place).await,

@@ -1,6 +1,6 @@
 //! `kakera sim`: whole networks in virtual time.
 
-mod chart;
+pub(crate) mod chart;
 mod figures;
 mod report;
 mod run;

@@ -67,7 +67,15 @@ fn fees(replica: &Replica<Shard>) -> Fees {
         beacon_slot: app.tip().slot.0,
         transfer_gas: gas(here),
         cross_transfer_gas: others.first().map_or(0, |other| gas(*other)),
-        full_lanes: full_lanes.map(|shard| shard.0.into()).collect(),
+        full_lanes: full_lanes.filter_map(shard_of).collect(),
+    }
+}
+
+/// A destination, if it is a shard.
+fn shard_of(chain: ChainId) -> Option<u32> {
+    match chain {
+        ChainId::Beacon => None,
+        ChainId::Shard(shard) => Some(shard.0.into()),
     }
 }
 

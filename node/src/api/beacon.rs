@@ -7,15 +7,13 @@ use crate::{
     errors::ApiError,
     peers::FRAME_BYTES,
 };
-use kakera_beacon::{Beacon, BeaconState, Committees, Reply};
+use kakera_beacon::{Beacon, BeaconState, Reply, draw::Row};
 use kakera_chain::{
-    Member,
-    certificate::Seats,
     codec,
     crosslink::Crosslink,
     genesis::Network,
     replica::Replica,
-    units::{ChainId, Height},
+    units::{ChainId, Height, ValidatorId},
 };
 use kakera_proto::v1::{
     self, CertifiedBlocks, CommitteeSeat, FollowRequest, GetBeaconStateRequest, LaneState, RecordedShard,
@@ -41,16 +39,14 @@ pub struct BeaconService {
     pub api: Api,
     /// The beacon chain, if it is served here.
     pub local: Option<Core<Beacon>>,
-    /// The committees in office.
-    pub committees: Arc<Committees>,
     /// Room for followers.
     pub followers: Arc<Semaphore>,
 }
 
 impl BeaconService {
     /// The service with its room for followers.
-    pub fn new(api: Api, local: Option<Core<Beacon>>, committees: Arc<Committees>) -> BeaconService {
-        BeaconService { api, local, committees, followers: Arc::new(Semaphore::new(FOLLOWERS)) }
+    pub fn new(api: Api, local: Option<Core<Beacon>>) -> BeaconService {
+        BeaconService { api, local, followers: Arc::new(Semaphore::new(FOLLOWERS)) }
     }
 
     /// As a tonic service with its limits set.
@@ -107,7 +103,7 @@ fn state(replica: &Replica<Beacon>) -> v1::BeaconState {
         lanes: state.lanes.iter().filter_map(|(lane, log)| lane_state(lane, log)).collect(),
         conserved_total: conserved,
         genesis_supply: state.parameters.supply,
-        seats: Vec::new(),
+        seats: all_seats(replica.network(), state),
     }
 }
 
@@ -138,26 +134,27 @@ fn lane_state(lane: &kakera_chain::receipt::Lane, log: &kakera_beacon::LaneLog) 
     })
 }
 
-/// Every seat of every chain.
-fn all_seats(network: &Network, committees: &Committees) -> Vec<CommitteeSeat> {
-    let beacon = seats_of(network, "beacon", 0, &committees.beacon);
-    let shards = (0..).zip(&committees.shards).flat_map(|(shard, seats)| seats_of(network, "shard", shard, seats));
+/// Every seat of every chain that is in office.
+fn all_seats(network: &Network, state: &BeaconState) -> Vec<CommitteeSeat> {
+    let beacon = seats_of(network, state, "beacon", 0, &state.seating.current.beacon);
+    let shards = (0..).zip(&state.shards);
+    let shards = shards.flat_map(|(shard, record)| seats_of(network, state, "shard", shard, &record.bench.seats()));
     beacon.into_iter().chain(shards).collect()
 }
 
-fn seats_of(network: &Network, role: &str, shard: u32, seats: &Seats) -> Vec<CommitteeSeat> {
-    let entry = |(member, validator): (Member, &kakera_chain::units::ValidatorId)| {
-        let entry = config::validator(network, *validator)?;
+fn seats_of(network: &Network, state: &BeaconState, role: &str, shard: u32, row: &Row) -> Vec<CommitteeSeat> {
+    let seat = |(member, (id, seats)): (u32, &(ValidatorId, u32))| {
+        let entry = state.registry.get(*id)?;
         Some(CommitteeSeat {
             role: role.into(),
             shard,
-            member: member.0.into(),
-            validator: entry.name.clone(),
-            weight: seats.committee.weight(member),
+            member,
+            validator: config::name(network, *id),
+            weight: (*seats).into(),
             endpoint: entry.endpoint.clone(),
         })
     };
-    (0..).map(Member).zip(&seats.validators).filter_map(entry).collect()
+    (0..).zip(row).filter_map(seat).collect()
 }
 
 #[tonic::async_trait]
@@ -219,7 +216,6 @@ impl beacon_server::Beacon for BeaconService {
             return forwarded.await.map(Response::new);
         };
         let found = core.query(|replica, _| state(replica)).await.map_err(|stopped| refuse(stopped.into()))?;
-        let seats = all_seats(&self.api.network, &self.committees);
-        Ok(Response::new(v1::BeaconState { seats, ..found }))
+        Ok(Response::new(found))
     }
 }

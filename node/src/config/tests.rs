@@ -105,6 +105,18 @@ fn a_strangers_key_and_the_wrong_role_are_refused_with_the_way_out() {
 }
 
 #[test]
+fn a_network_that_changes_committees_or_is_too_risky_is_refused_with_the_way_out() {
+    let files = Files::new();
+    let good = testing::genesis_text();
+    let epochs = "[epochs]\nslots = 20\nfallback_slots = 5\nrotation_per_mille = 250\nunbonding = 2\n";
+    files.put("genesis.toml", &good.replacen("[beacon]", &format!("{epochs}\n[beacon]"), 1));
+    files.refused(Role::Beacon, &["genesis.toml", "[epochs]"]);
+    let risk = "[risk]\nadversary_per_mille = 250\ncapture = 0.000001\nstall = 0.01\n";
+    files.put("genesis.toml", &good.replacen("[beacon]", &format!("{risk}\n[beacon]"), 1));
+    files.refused(Role::Beacon, &["genesis.toml", "seats"]);
+}
+
+#[test]
 fn a_fault_lab_sets_relays_clock_and_disk() {
     let files = Files::new();
     let base = "genesis = 'genesis.toml'\nkey = 'key'\ndata = 'data'\nlisten = '127.0.0.1:4001'\n";

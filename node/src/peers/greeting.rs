@@ -2,7 +2,6 @@
 
 use super::Inner;
 use kakera_chain::{
-    Member,
     codec::{self, InvalidBytes},
     hash::NetworkId,
     peer::Hello,
@@ -100,8 +99,8 @@ impl Inner {
         codec::encode(&Hello::sign(self.network, self.chain, self.me, self.peers[index].validator, now, &self.key))
     }
 
-    /// Checks a greeting, the signature last; returns the peer's index and member.
-    pub(super) fn check_hello(&self, bytes: &[u8], now: Timestamp) -> Result<(usize, Member), RefusedHello> {
+    /// Checks a greeting, the signature last; returns the peer's index and validator.
+    pub(super) fn check_hello(&self, bytes: &[u8], now: Timestamp) -> Result<(usize, ValidatorId), RefusedHello> {
         let hello = Hello::decode(bytes).map_err(RefusedHello::Malformed)?;
         if hello.network != self.network {
             return Err(RefusedHello::OtherNetwork { expected: self.network, found: hello.network });
@@ -120,6 +119,6 @@ impl Inner {
         }
         let peer = &self.peers[index];
         hello.verify(&peer.key).map_err(|_| RefusedHello::Signature { from })?;
-        Ok((index, peer.member))
+        Ok((index, from))
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{FRAME_BYTES, Inner, greeting::RefusedHello};
 use crate::{core::now, errors};
-use kakera_chain::{Member, peer::PeerMessage};
+use kakera_chain::{peer::Spoken, units::ValidatorId};
 use kakera_proto::v1::{Envelope, TalkEnd, peer_server};
 use std::{
     collections::BTreeMap,
@@ -16,7 +16,7 @@ use tokio::{
 use tonic::{Code, Request, Response, Status, Streaming};
 
 /// Hands a peer's message to the core; false when its queue is full.
-pub type Deliver = Arc<dyn Fn(Member, PeerMessage) -> bool + Send + Sync>;
+pub type Deliver = Arc<dyn Fn(ValidatorId, Spoken) -> bool + Send + Sync>;
 
 /// How long a stream may stay without its greeting.
 const GREETING: Duration = Duration::from_secs(5);
@@ -44,7 +44,7 @@ impl PeerService {
         peer_server::PeerServer::new(self).max_decoding_message_size(FRAME_BYTES).max_encoding_message_size(1024)
     }
 
-    async fn greeting(&self, stream: &mut Streaming<Envelope>) -> Result<(usize, Member), Status> {
+    async fn greeting(&self, stream: &mut Streaming<Envelope>) -> Result<(usize, ValidatorId), Status> {
         let refuse = |refused: &RefusedHello| {
             self.inner.metrics.count_refused(refused.reason());
             tracing::debug!(%refused, "a peer's greeting is refused");
@@ -55,7 +55,7 @@ impl PeerService {
         self.inner.check_hello(&first.canonical, now()).map_err(|refused| refuse(&refused))
     }
 
-    async fn listen(&self, member: Member, stream: &mut Streaming<Envelope>) -> Result<(), Status> {
+    async fn listen(&self, validator: ValidatorId, stream: &mut Streaming<Envelope>) -> Result<(), Status> {
         let mut rate = Rate::new(Instant::now());
         let silent = |_| {
             let message = format!("no whole envelope came for {} s", self.silence.as_secs());
@@ -65,16 +65,16 @@ impl PeerService {
             if let Some(pause) = rate.charge(envelope.canonical.len(), Instant::now()) {
                 sleep(pause).await;
             }
-            let message = PeerMessage::decode(&envelope.canonical).map_err(|invalid| {
+            let message = Spoken::decode(&envelope.canonical).map_err(|invalid| {
                 self.inner.metrics.count_refused("MALFORMED_MESSAGE");
-                tracing::warn!(%member, %invalid, "a peer sent what is no message; its stream ends");
+                tracing::warn!(%validator, %invalid, "a peer sent what is no message; its stream ends");
                 errors::refusal(
                     Code::InvalidArgument,
                     "MALFORMED_MESSAGE",
                     format!("the envelope holds no message: {invalid}"),
                 )
             })?;
-            self.inner.metrics.count_received((self.deliver)(member, message));
+            self.inner.metrics.count_received((self.deliver)(validator, message));
         }
         Ok(())
     }
@@ -84,12 +84,12 @@ impl PeerService {
 impl peer_server::Peer for PeerService {
     async fn talk(&self, request: Request<Streaming<Envelope>>) -> Result<Response<TalkEnd>, Status> {
         let mut stream = request.into_inner();
-        let (index, member) = self.greeting(&mut stream).await?;
+        let (index, validator) = self.greeting(&mut stream).await?;
         let (ours, mut replaced) = oneshot::channel();
         // A newer stream of the same peer ends the older one: a half-open connection must not lock a peer out.
         self.open.lock().expect("no holder panics").insert(index, ours);
         tokio::select! {
-            ended = self.listen(member, &mut stream) => ended.map(|()| Response::new(TalkEnd {})),
+            ended = self.listen(validator, &mut stream) => ended.map(|()| Response::new(TalkEnd {})),
             _ = &mut replaced => Err(errors::refusal(Code::Aborted, "REPLACED", "a newer stream of this peer took its place")),
         }
     }

@@ -5,8 +5,8 @@ use super::{greeting::TOLERANCE_MS, service::Rate, *};
 use crate::{core::now, errors, server, testing};
 use kakera_beacon::Committees;
 use kakera_chain::{
-    peer::Hello,
-    units::{ShardId, Timestamp},
+    peer::{Hello, PeerMessage},
+    units::{Epoch, ShardId, Timestamp},
 };
 use kakera_proto::v1::{Envelope, peer_client::PeerClient};
 use std::time::Duration;
@@ -32,6 +32,10 @@ fn peers(me: u8) -> Peers {
 fn hello(from: u8, to: u8, time: Timestamp) -> Hello {
     let (from_id, to_id) = (ValidatorId(from.into()), ValidatorId(to.into()));
     Hello::sign(testing::network().id, CHAIN, from_id, to_id, time, &testing::secret(from))
+}
+
+fn since(first: &[u64]) -> Spoken {
+    Spoken { epoch: Epoch(3), message: PeerMessage::Since(first.to_vec()) }
 }
 
 #[test]
@@ -75,7 +79,7 @@ fn a_flood_is_slowed_down_and_honest_rates_are_not() {
 }
 
 /// A server of validator `me`, and what it delivers.
-async fn serving(me: u8, network: Network) -> (Peers, String, mpsc::Receiver<(Member, PeerMessage)>) {
+async fn serving(me: u8, network: Network) -> (Peers, String, mpsc::Receiver<(ValidatorId, Spoken)>) {
     serving_within(me, network, service::SILENCE).await
 }
 
@@ -83,7 +87,7 @@ async fn serving_within(
     me: u8,
     network: Network,
     silence: Duration,
-) -> (Peers, String, mpsc::Receiver<(Member, PeerMessage)>) {
+) -> (Peers, String, mpsc::Receiver<(ValidatorId, Spoken)>) {
     let peers = peers_on(&network, me);
     let (sender, delivered) = mpsc::channel(64);
     let deliver: Deliver = Arc::new(move |member, message| sender.try_send((member, message)).is_ok());
@@ -120,13 +124,13 @@ async fn refused(talking: Talk) -> (Code, String) {
 #[tokio::test]
 async fn a_stream_opens_with_a_greeting_and_ends_at_the_first_malformed_envelope() {
     let (_, address, mut delivered) = serving(2, testing::network()).await;
-    let question = PeerMessage::Since(vec![1, 2]);
+    let question = since(&[1, 2]);
     let (stream, talking) = talk(&address).await;
     say(&stream, codec::encode(&hello(1, 2, now()))).await;
     say(&stream, codec::encode(&question)).await;
-    let (member, message) = timeout(Duration::from_secs(3), delivered.recv()).await.unwrap().unwrap();
+    let (from, message) = timeout(Duration::from_secs(3), delivered.recv()).await.unwrap().unwrap();
     assert_eq!(message, question);
-    assert_eq!(Committees::draw(&testing::network()).shards[0].validators[member.index()], ValidatorId(1));
+    assert_eq!(from, ValidatorId(1));
     say(&stream, vec![0xff; 40]).await;
     assert_eq!(refused(talking).await, (Code::InvalidArgument, "MALFORMED_MESSAGE".into()));
 }
@@ -135,7 +139,7 @@ async fn a_stream_opens_with_a_greeting_and_ends_at_the_first_malformed_envelope
 async fn strangers_and_long_first_frames_are_refused_before_anything_is_delivered() {
     let (_, address, mut delivered) = serving(2, testing::network()).await;
     let (stream, talking) = talk(&address).await;
-    say(&stream, codec::encode(&PeerMessage::Since(vec![1]))).await;
+    say(&stream, codec::encode(&since(&[1]))).await;
     assert_eq!(refused(talking).await, (Code::InvalidArgument, "HELLO_MALFORMED".into()));
     let (stream, talking) = talk(&address).await;
     say(&stream, codec::encode(&hello(1, 3, now()))).await;
@@ -151,13 +155,13 @@ async fn a_newer_stream_of_the_same_peer_replaces_the_older() {
     let (_, address, mut delivered) = serving(2, testing::network()).await;
     let (first, first_talk) = talk(&address).await;
     say(&first, codec::encode(&hello(1, 2, now()))).await;
-    say(&first, codec::encode(&PeerMessage::Since(vec![1]))).await;
+    say(&first, codec::encode(&since(&[1]))).await;
     assert!(delivered.recv().await.is_some());
     let (second, _second_talk) = talk(&address).await;
     say(&second, codec::encode(&hello(1, 2, now()))).await;
     assert_eq!(refused(first_talk).await, (Code::Aborted, "REPLACED".into()));
-    say(&second, codec::encode(&PeerMessage::Since(vec![2]))).await;
-    assert_eq!(delivered.recv().await.unwrap().1, PeerMessage::Since(vec![2]));
+    say(&second, codec::encode(&since(&[2]))).await;
+    assert_eq!(delivered.recv().await.unwrap().1, since(&[2]));
 }
 
 /// A flipped bit in the length before an envelope made a link deaf for as long as that many bytes took to follow.
@@ -169,8 +173,8 @@ async fn a_stream_that_completes_no_envelope_is_ended_so_that_a_new_one_takes_it
     say(&stream, codec::encode(&hello(1, 2, now()))).await;
     for mark in 1..4 {
         tokio::time::sleep(silence / 2).await;
-        say(&stream, codec::encode(&PeerMessage::Since(vec![mark]))).await;
-        assert_eq!(delivered.recv().await.unwrap().1, PeerMessage::Since(vec![mark]), "who speaks is not silent");
+        say(&stream, codec::encode(&since(&[mark]))).await;
+        assert_eq!(delivered.recv().await.unwrap().1, since(&[mark]), "who speaks is not silent");
     }
     assert_eq!(refused(talking).await, (Code::DeadlineExceeded, "SILENT".into()));
 }
@@ -185,10 +189,10 @@ async fn two_nodes_find_each_other_and_again_after_the_stream_breaks() {
     let mut tasks = JoinSet::new();
     dialling.dial(&mut tasks);
     let outbox = dialling.outbox();
-    let send_until_heard = async |delivered: &mut mpsc::Receiver<(Member, PeerMessage)>, mark: u64| {
-        let message = PeerMessage::Since(vec![mark]);
+    let send_until_heard = async |delivered: &mut mpsc::Receiver<(ValidatorId, Spoken)>, mark: u64| {
+        let message = since(&[mark]);
         for _ in 0..100 {
-            outbox.broadcast(&message);
+            outbox.send(&[ValidatorId(1), ValidatorId(2), ValidatorId(3)], message.clone());
             if let Ok(Some((_, heard))) = timeout(Duration::from_millis(50), delivered.recv()).await
                 && heard == message
             {

@@ -10,22 +10,24 @@ use crate::{
         chains::{ChainsService, Served},
         transactions::TransactionsService,
     },
-    core::{self, Core, now},
+    core::{self, Core, Nobody, StartFailure, now},
     crosslinks, follow,
     forward::Forwarder,
     metrics::{self, Metrics, StatusSource},
     peers::{Deliver, Peers},
-    server,
+    readings, server,
+    store::RocksStore,
     tracker::Tracker,
 };
-use kakera_beacon::leader_seed;
+use kakera_beacon::{Beacon, leader_seed};
 use kakera_chain::{
     block::Header,
     leaders::leader_cycle,
-    replica::{InvalidStore, Replica, ReplicaConfig},
-    store::Store,
+    replica::{InvalidStore, Replica, ReplicaConfig, SignState},
+    store::{Store, StoreFailure},
     units::{ChainId, ShardId},
 };
+use kakera_shard::first_reading;
 use std::{io::Write as _, sync::Arc, thread::JoinHandle, time::Duration};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -64,18 +66,20 @@ struct Running<A: Served> {
 
 pub(super) async fn run_beacon(opened: Opened, stop: Signals) -> Result<(), Failure> {
     let origin = origin(&opened)?;
-    let running = Running::start(opened, origin.beacon, origin.beacon_genesis)?;
+    let (beacon, genesis) = (origin.beacon, origin.beacon_genesis);
+    let running = Running::start(opened, move |_| Ok(beacon.clone()), genesis)?;
     let local = Some(running.core.clone());
     running.serve(stop, None, local).await
 }
 
 pub(super) async fn run_shard(opened: Opened, shard: ShardId, stop: Signals) -> Result<(), Failure> {
     let origin = origin(&opened)?;
-    let beacon_genesis = origin.beacon_genesis.id(opened.network.id);
-    let store: &dyn Store = &*opened.store;
-    let app = shard_app(&opened.network, &opened.committees, shard, beacon_genesis, Some(store));
-    let app = app.map_err(|failure| contents(&opened, failure.into()))?;
     let genesis = origin.shards[usize::from(shard.0)].clone();
+    let id = |header: &Header| header.id(opened.network.id);
+    let first = first_reading(id(&origin.beacon_genesis), id(&genesis));
+    let observer = Observer::start(&opened, origin.beacon, origin.beacon_genesis)?;
+    let network = Arc::clone(&opened.network);
+    let app = move |store: &dyn Store| shard_app(&network, shard, first.clone(), Some(store));
     let mut running = Running::start(opened, app, genesis)?;
     let (core, forwarder) = (running.core.clone(), Arc::clone(&running.api.forwarder));
     let tracker = Tracker::new(shard, core.clone(), Arc::clone(&running.opened.store), Arc::clone(&forwarder));
@@ -85,9 +89,13 @@ pub(super) async fn run_shard(opened: Opened, shard: ShardId, stop: Signals) -> 
     {
         let tracker = tracker.clone();
         lasting(&mut running.tasks, "tracker", move || tracker.clone().run());
-        let (core, forwarder) = (core.clone(), Arc::clone(&forwarder));
+        let (beacon, forwarder) = (observer.core.clone(), Arc::clone(&forwarder));
         lasting(&mut running.tasks, "follow", move || {
-            follow::follow(core.clone(), Arc::clone(&forwarder), shard, me, beacon_timing)
+            follow::follow(beacon.clone(), Arc::clone(&forwarder), shard, me, beacon_timing)
+        });
+        let (beacon, store, core) = (observer.core.clone(), Arc::clone(&observer.store), core.clone());
+        lasting(&mut running.tasks, "readings", move || {
+            readings::pass_on(beacon.clone(), Arc::clone(&store), core.clone(), shard)
         });
     }
     {
@@ -97,11 +105,55 @@ pub(super) async fn run_shard(opened: Opened, shard: ShardId, stop: Signals) -> 
         });
     }
     let local = LocalShard { shard, core, store: Arc::clone(&running.opened.store), tracker };
-    running.serve(stop, Some(local), None).await
+    let ended = running.serve(stop, Some(local), None).await;
+    finish(observer.core, observer.thread).await;
+    ended
+}
+
+/// The process's own replica of the beacon chain, which follows it.
+struct Observer {
+    core: Core<Beacon>,
+    store: Arc<RocksStore>,
+    thread: JoinHandle<()>,
+}
+
+impl Observer {
+    fn start(opened: &Opened, beacon: Beacon, genesis: Header) -> Result<Observer, Failure> {
+        let path = opened.data.join("beacon");
+        let network = Arc::clone(&opened.network);
+        let rocks = Arc::new(RocksStore::open(&path, network.id, ChainId::Beacon)?);
+        let store: Arc<dyn Store> = rocks.clone();
+        let seats = opened.committees.beacon.clone();
+        let leaders = leader_cycle(&seats.committee, leader_seed(&network, ChainId::Beacon));
+        let open = move || {
+            let config = ReplicaConfig {
+                network: Arc::clone(&network),
+                chain: ChainId::Beacon,
+                seats: seats.clone(),
+                validator: None,
+                genesis: genesis.clone(),
+                leaders: leaders.clone(),
+                guard: SignState::default(),
+                restored: false,
+                now: now(),
+            };
+            Replica::open(config, beacon.clone(), Arc::clone(&store))
+        };
+        let (core, thread) =
+            core::start(Box::new(open), Arc::clone(&rocks), None, Nobody).map_err(|reason| started(&rocks, reason))?;
+        Ok(Observer { core, store: rocks, thread })
+    }
 }
 
 fn origin(opened: &Opened) -> Result<Origin, Failure> {
-    Origin::of(&opened.network, &opened.committees).map_err(|failure| contents(opened, failure.into()))
+    Origin::of(&opened.network).map_err(|failure| contents(opened, failure.into()))
+}
+
+fn started(store: &RocksStore, reason: StartFailure) -> Failure {
+    match reason {
+        StartFailure::Store(reason) => Failure::Contents { path: store.path().to_path_buf(), reason },
+        StartFailure::Machine(reason) => Failure::Machine(reason),
+    }
 }
 
 fn contents(opened: &Opened, reason: InvalidStore) -> Failure {
@@ -109,27 +161,39 @@ fn contents(opened: &Opened, reason: InvalidStore) -> Failure {
 }
 
 impl<A: Served> Running<A> {
-    /// Opens the replica and starts its core and the streams to its peers.
-    fn start(opened: Opened, app: A, genesis: Header) -> Result<Running<A>, Failure> {
+    /// Opens the replica and starts its core and the streams to its peers. `app` makes its rules of what is stored.
+    fn start(
+        opened: Opened,
+        app: impl Fn(&dyn Store) -> Result<A, StoreFailure> + Send + 'static,
+        genesis: Header,
+    ) -> Result<Running<A>, Failure> {
         let (network, chain, me) = (Arc::clone(&opened.network), opened.chain, opened.identity.validator);
         let seats = opened.committees.chain(chain).expect("every chain of the network has a committee").clone();
         let key = opened.identity.key.clone();
-        let config = ReplicaConfig {
-            network: Arc::clone(&network),
-            chain,
-            seats: seats.clone(),
-            me: Some((opened.member, key.clone())),
-            genesis,
-            leaders: leader_cycle(&seats.committee, leader_seed(&network, chain)),
-            guard: opened.guard.read(),
-            now: now(),
-        };
-        let store: Arc<dyn Store> = opened.store.clone();
-        let replica = Replica::open(config, app, store).map_err(|reason| contents(&opened, reason))?;
         let metrics = Arc::new(Metrics::new());
-        let peers = Peers::new(&network, chain, &seats, me, key, &opened.identity.ways, Arc::clone(&metrics));
-        let guard = opened.guard.clone();
-        let (core, thread) = core::start(replica, Arc::clone(&opened.store), Some(guard), peers.outbox())?;
+        let peers = Peers::new(&network, chain, &seats, me, key.clone(), &opened.identity.ways, Arc::clone(&metrics));
+        let (guard, mut restored) = (opened.guard.clone(), opened.restored);
+        let store: Arc<dyn Store> = opened.store.clone();
+        let leaders = leader_cycle(&seats.committee, leader_seed(&network, chain));
+        let open = {
+            let (network, guard) = (Arc::clone(&network), guard.clone());
+            move || {
+                let config = ReplicaConfig {
+                    network: Arc::clone(&network),
+                    chain,
+                    seats: seats.clone(),
+                    validator: Some((me, key.clone())),
+                    genesis: genesis.clone(),
+                    leaders: leaders.clone(),
+                    guard: guard.read(),
+                    restored: std::mem::take(&mut restored),
+                    now: now(),
+                };
+                Replica::open(config, app(&*store)?, Arc::clone(&store))
+            }
+        };
+        let (core, thread) = core::start(Box::new(open), Arc::clone(&opened.store), Some(guard), peers.outbox())
+            .map_err(|reason| started(&opened.store, reason))?;
         let forwarder = Arc::new(Forwarder::new(&network, &opened.committees, me, &opened.identity.ways));
         let mut tasks = JoinSet::new();
         peers.dial(&mut tasks);
@@ -141,7 +205,7 @@ impl<A: Served> Running<A> {
         mut self,
         mut stop: Signals,
         shard: Option<LocalShard>,
-        beacon: Option<Core<kakera_beacon::Beacon>>,
+        beacon: Option<Core<Beacon>>,
     ) -> Result<(), Failure> {
         let asked = Arc::new(Notify::new());
         let chains = ChainsService {
@@ -169,9 +233,7 @@ impl<A: Served> Running<A> {
             .add_service(TransactionsService { api: self.api.clone(), local: shard.clone() }.into_server())
             .add_service(AccountsService { api: self.api.clone(), local: shard }.into_server())
             .add_service(chains.into_server())
-            .add_service(
-                BeaconService::new(self.api.clone(), beacon, Arc::clone(&self.opened.committees)).into_server(),
-            )
+            .add_service(BeaconService::new(self.api.clone(), beacon).into_server())
             .add_service(AdminService { api: self.api.clone(), stop: Arc::clone(&asked) }.into_server())
             .add_service(self.peers.service(deliver).into_server());
         let address = self.opened.listener.local_addr()?;

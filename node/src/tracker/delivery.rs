@@ -42,6 +42,16 @@ fn reason_name(reason: ReturnReason) -> &'static str {
     match reason {
         ReturnReason::Expired => "RECEIPT_EXPIRED",
         ReturnReason::WrongShard => "WRONG_SHARD",
+        ReturnReason::InvalidBond => "INVALID_BOND",
+        ReturnReason::WrongAmount => "WRONG_AMOUNT",
+        ReturnReason::KeyTaken => "KEY_TAKEN",
+        ReturnReason::Full => "REGISTRY_FULL",
+        ReturnReason::UnknownValidator => "UNKNOWN_VALIDATOR",
+        ReturnReason::NotOwner => "NOT_OWNER",
+        ReturnReason::WrongStatus => "WRONG_STATUS",
+        ReturnReason::InvalidEvidence => "INVALID_EVIDENCE",
+        ReturnReason::StaleEvidence => "STALE_EVIDENCE",
+        ReturnReason::AlreadySlashed => "ALREADY_SLASHED",
     }
 }
 

@@ -142,7 +142,7 @@ impl Inner {
             let mut emitted: BTreeMap<Hash, Vec<Receipt>> = BTreeMap::new();
             for receipt in receipts {
                 if let kakera_chain::receipt::ReceiptAction::Transfer { transaction, .. } = receipt.action {
-                    emitted.entry(transaction).or_default().push(*receipt);
+                    emitted.entry(transaction).or_default().push(receipt.clone());
                 }
             }
             for (transaction, _) in transactions_of(block, network) {

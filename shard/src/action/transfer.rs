@@ -4,10 +4,10 @@ use super::Program;
 use crate::{
     checks::InvalidTransaction,
     execution::Work,
-    fees::{ACCOUNT_GAS, Demand, EMIT_GAS, TRANSACTION_GAS},
+    fees::{ACCOUNT_GAS, Demand, TRANSACTION_GAS},
     rules::Rules,
 };
-use kakera_chain::{address::Address, hash::Hash};
+use kakera_chain::{address::Address, hash::Hash, receipt::Receipt, units::ChainId};
 
 pub(super) struct Transfer {
     pub(super) to: Address,
@@ -41,8 +41,7 @@ pub(super) fn add_payment(
     if shard == rules.shard {
         demand.gas += ACCOUNT_GAS;
     } else {
-        demand.gas += EMIT_GAS;
-        *demand.receipts.entry(shard).or_default() += 1;
+        demand.emit(ChainId::Shard(shard), Receipt::TRANSFER_BYTES);
     }
     Ok(())
 }

@@ -44,11 +44,11 @@ impl Work<'_> {
                 break;
             }
             let (from, seq) = (lane.from, lane.next);
-            let receipt = *view.receipt(from, seq).ok_or(InvalidBlock::ForgottenReceipt { from, seq })?;
+            let receipt = view.receipt(from, seq).ok_or(InvalidBlock::ForgottenReceipt { from, seq })?;
             if !self.counters_take(receipt.amount()) {
                 break;
             }
-            self.process(&receipt);
+            self.process(receipt);
             self.gas += DELIVERY_GAS;
             lane.next += 1;
             if lane.next == lane.end {
@@ -74,38 +74,42 @@ impl Work<'_> {
 
     fn process(&mut self, receipt: &Receipt) {
         let from = receipt.lane.from;
-        let is_return = matches!(receipt.action, ReceiptAction::Return { .. });
-        self.meta.inbox.insert(from, count(&self.meta.inbox, from).with(is_return));
+        self.meta.inbox.insert(from, count(&self.meta.inbox, from).with(receipt.action.is_return()));
         self.meta.received += receipt.amount();
-        let outcome = match receipt.action {
-            // A return cannot fail: it credits even an account that does not belong here, which only a captured
-            // shard could ask for, with value of its own.
-            ReceiptAction::Return { to, amount, .. } => {
-                self.credit(to, amount);
+        let outcome = match &receipt.action {
+            // These cannot fail: they credit even an account that does not belong here, which only a captured shard
+            // or beacon could ask for, with value of its own.
+            ReceiptAction::Return { to, amount, .. }
+            | ReceiptAction::Withdraw { to, amount, .. }
+            | ReceiptAction::Reward { to, amount, .. } => {
+                self.credit(*to, *amount);
                 ConsumedOutcome::Credited
             }
-            ReceiptAction::Transfer { from: sender, to, amount, expires_at, transaction } => {
-                let refused = if self.rules.shard_of(&to) != self.rules.shard {
-                    Some(ReturnReason::WrongShard)
-                } else if self.reference_slot > expires_at {
-                    Some(ReturnReason::Expired)
+            ReceiptAction::Transfer { to, amount, expires_at, .. } => {
+                if self.rules.shard_of(to) != self.rules.shard {
+                    self.send_back(receipt, ReturnReason::WrongShard)
+                } else if self.reference_slot > *expires_at {
+                    self.send_back(receipt, ReturnReason::Expired)
                 } else {
-                    None
-                };
-                match refused {
-                    None => {
-                        self.credit(to, amount);
-                        ConsumedOutcome::Credited
-                    }
-                    Some(reason) => {
-                        let original = receipt.seq;
-                        let action = ReceiptAction::Return { original, to: sender, amount, reason, transaction };
-                        ConsumedOutcome::Returned { reason, seq: self.emit(from, action) }
-                    }
+                    self.credit(*to, *amount);
+                    ConsumedOutcome::Credited
                 }
             }
+            // No lane toward a shard holds these (the ledger sees to it); whoever paid gets everything back.
+            ReceiptAction::Bond { .. }
+            | ReceiptAction::TopUp { .. }
+            | ReceiptAction::Exit { .. }
+            | ReceiptAction::Resume { .. }
+            | ReceiptAction::Evidence { .. } => self.send_back(receipt, ReturnReason::WrongShard),
         };
-        self.consumed.push((*receipt, outcome));
+        self.consumed.push((receipt.clone(), outcome));
+    }
+
+    fn send_back(&mut self, receipt: &Receipt, reason: ReturnReason) -> ConsumedOutcome {
+        let (to, transaction) = receipt.action.ordered().expect("what is refused was ordered by somebody");
+        let (original, amount) = (receipt.seq, receipt.amount());
+        let action = ReceiptAction::Return { original, to, amount, reason, transaction };
+        ConsumedOutcome::Returned { reason, seq: self.emit(receipt.lane.from, action) }
     }
 }
 

@@ -2,13 +2,13 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use crate::{
-    Shard,
     action::Action,
     shard::{Input, Reply},
     testing::{NOW, Setup, World},
 };
 use kakera_chain::{
     application::Application,
+    lanes::Reading,
     receipt::ReceiptAction,
     units::{ChainId, Height, ShardId},
 };
@@ -22,24 +22,50 @@ fn a_replayed_receipt_is_consumed_once_even_across_a_restart() {
     world.send(1, 0, to, 5);
     world.chains[1].step();
     let link = world.chains[1].crosslink().unwrap();
-    let block = world.beacon.block(1, vec![link.clone()]);
-    let recorded = world.beacon.certify(vec![block], 4);
+    let recorded = vec![world.beacon.readings(1, vec![link], &[]).swap_remove(0)];
     for _ in 0..3 {
-        assert_eq!(world.chains[0].take_beacon(&recorded), Reply::BeaconAdvanced(Height(1)));
+        assert_eq!(world.chains[0].read(recorded.clone()), Reply::BeaconAdvanced(Height(1)));
         world.chains[0].step();
         assert_eq!(world.chains[0].account(&to).balance, 1_000_000_005);
     }
-    // The same after a restart, and the crosslink recorded again is refused.
+    // The same after a restart.
     let chain = &mut world.chains[0];
-    let mut again = Shard::new(chain.config.clone(), Some(&chain.store)).unwrap();
-    let state = again.restore(&chain.header, &chain.store).unwrap().unwrap();
-    assert_eq!(again.handle(NOW, &state, Input::Beacon(recorded)).reply, Reply::BeaconAdvanced(Height(1)));
-    assert!(!again.has_work(&state, &chain.header.reference));
-    let block = world.beacon.block(1, vec![link]);
-    let twice = world.beacon.certify(vec![block], 4);
-    assert!(matches!(world.chains[0].take_beacon(&twice), Reply::BeaconRefused(_)));
+    let (mut again, state) = chain.restarted();
+    assert_eq!(again.handle(NOW, &state, Input::Beacon(recorded.clone())).reply, Reply::BeaconAdvanced(Height(1)));
+    assert!(!again.has_work(&state, &chain.header.reference, chain.header.slot));
+    // The same place of the lane once more, in a later reading, is nothing new either.
+    let later = world.beacon.readings(1, Vec::new(), &[]).swap_remove(0);
+    let twice = Reading { receipts: recorded[0].receipts.clone(), ..later };
+    assert_eq!(world.chains[0].read(vec![twice]), Reply::BeaconAdvanced(Height(2)));
+    assert!(!world.chains[0].has_work());
     world.chains[0].step();
     assert_eq!(world.chains[0].account(&to).balance, 1_000_000_005);
+}
+
+#[test]
+fn what_was_taken_back_is_consumed_again_and_once() {
+    let mut world = World::new(Setup::default());
+    let to = world.address(0, 0);
+    for round in 1..=4 {
+        world.send(1, 0, to, 5);
+        world.chains[1].step();
+        let link = world.chains[1].crosslink().unwrap();
+        let readings = world.beacon.readings(1, vec![link], &[]);
+        for (chain, reading) in world.chains.iter_mut().zip(readings) {
+            assert_eq!(chain.read(vec![reading]), Reply::BeaconAdvanced(Height(round)));
+        }
+        world.chains[0].step();
+    }
+    // None of them is recorded: all may be taken back, and consumed in other blocks.
+    assert_eq!(world.chains[0].account(&to).balance, 1_000_000_020);
+    world.chains[0].undo(3);
+    assert_eq!(world.chains[0].account(&to).balance, 1_000_000_005);
+    assert!(world.chains[0].has_work());
+    let block = world.chains[0].step();
+    assert_eq!(block.header.figures.inbox[0].next, 4, "all at once now");
+    assert_eq!(world.chains[0].account(&to).balance, 1_000_000_020);
+    world.record(1);
+    world.assert_conserved();
 }
 
 #[test]
@@ -51,7 +77,7 @@ fn a_receipt_of_an_orphaned_block_is_never_delivered() {
     let mut other = chain.shard.clone();
     let order = world.order(1, 0, Action::Transfer { to, amount: 5 }).sign(&world.key(1, 0));
     other.handle(NOW, &chain.head.state, Input::Submit(order.clone()));
-    let orphan = other.propose(&chain.head.state, &chain.context(chain.header.reference), false);
+    let orphan = other.propose(&chain.head.state, &chain.context(chain.header.reference), false).unwrap();
     assert!(matches!(orphan.executed.receipts[0].action, ReceiptAction::Transfer { amount: 5, .. }));
     world.send(1, 1, to, 7);
     world.step_all();

@@ -17,7 +17,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Statement 2.
 #[derive(Default)]
 pub(super) struct Agreement {
-    final_blocks: BTreeMap<(ChainId, Height), BlockId>,
+    /// By chain, the root of the era, and height.
+    final_blocks: BTreeMap<(ChainId, BlockId, Height), BlockId>,
     /// Who signed what as final, as far as honest nodes said or hold it.
     signed: BTreeMap<(ChainId, Height, Member), BTreeSet<BlockId>>,
     broken: bool,
@@ -29,14 +30,14 @@ impl Check for Agreement {
     }
 
     fn after(&mut self, view: &View<'_>, happening: &Happening<'_>) -> Result<(), String> {
-        let (node, chain, height, id, how) = match happening {
+        let (node, chain, root, height, id, how) = match happening {
             Happening::Beacon { node, certified } => {
                 let header = &certified.block.header;
-                (*node, header.chain, header.height, certified.id, "certified")
+                (*node, header.chain, header.root, header.height, certified.id, "certified")
             }
             Happening::Shard { node, certified } => {
                 let header = &certified.block.header;
-                (*node, header.chain, header.height, certified.id, "certified")
+                (*node, header.chain, header.root, header.height, certified.id, "certified")
             }
             Happening::Said { node, message: PeerMessage::Finality(share) } => {
                 let finality = &share.finality;
@@ -44,17 +45,18 @@ impl Check for Agreement {
                     let place = (finality.chain, finality.height, share.signer);
                     self.signed.entry(place).or_default().insert(finality.block);
                 }
-                if share.signer != view.nodes[*node].member {
+                let signer = view.eras.validator(finality.chain, finality.epoch, finality.root, share.signer);
+                if signer != Some(view.nodes[*node].validator) {
                     return Ok(());
                 }
-                (*node, finality.chain, finality.height, finality.block, "signed as final")
+                (*node, finality.chain, finality.root, finality.height, finality.block, "signed as final")
             }
             Happening::Halted { node, breach } if view.nodes[*node].is_honest() => {
                 return self.halted(view, *node, breach);
             }
             _ => return Ok(()),
         };
-        let first = *self.final_blocks.entry((chain, height)).or_insert(id);
+        let first = *self.final_blocks.entry((chain, root, height)).or_insert(id);
         if first == id || self.broken {
             return Ok(());
         }
@@ -94,7 +96,9 @@ impl Agreement {
             return Err(format!("{what}; there is evidence against a weight of {weight} only"));
         }
         let honest = |member: &&Member| {
-            view.nodes.iter().any(|node| node.chain == chain && node.member == **member && node.is_honest())
+            let validator = view.setup.seats(chain).validators.get(member.index());
+            let is_it = |node: &crate::node::Node| node.chain == chain && Some(&node.validator) == validator;
+            view.nodes.iter().any(|node| is_it(node) && node.is_honest())
         };
         if let Some(member) = guilty.iter().find(honest) {
             return Err(format!("{what}; there is evidence against honest member {member}"));

@@ -7,16 +7,19 @@ use kakera_chain::{
     certificate::FinalitySignature,
     message::SignedMessage,
     peer::PeerMessage,
-    units::{ChainId, Height},
+    units::{ChainId, Epoch, Height, ValidatorId},
 };
 use std::collections::BTreeMap;
+
+/// A member of an era: chain, epoch, root and place.
+type Whose = (ChainId, Epoch, BlockId, Member);
 
 /// Statement 4.
 #[derive(Default)]
 pub(super) struct Equivocation {
-    said: BTreeMap<(ChainId, Member, u64), MessageId>,
+    said: BTreeMap<(Whose, u64), MessageId>,
     /// What each member signed as final, through all its lives.
-    signed: BTreeMap<(ChainId, Member), BTreeMap<Height, BlockId>>,
+    signed: BTreeMap<Whose, BTreeMap<Height, BlockId>>,
 }
 
 impl Check for Equivocation {
@@ -32,12 +35,13 @@ impl Check for Equivocation {
                 list.iter().try_for_each(|carried| self.message(view, *node, &carried.message))
             }
             PeerMessage::Finality(share) => self.share(view, *node, share),
-            PeerMessage::Evidence(evidence) => {
-                let member = evidence.first.statement.sender;
-                match is_honest(view, view.nodes[*node].chain, member) {
-                    true => Err(format!("{} holds evidence against honest member {member}", view.name(*node))),
-                    false => Ok(()),
-                }
+            PeerMessage::Evidence(pair) => {
+                let statement = &pair.first.statement;
+                accused(view, *node, (statement.chain, statement.epoch, statement.root, statement.sender))
+            }
+            PeerMessage::Conflict(conflict) => {
+                let finality = &conflict.first.finality;
+                accused(view, *node, (finality.chain, finality.epoch, finality.root, conflict.first.signer))
             }
             _ => Ok(()),
         }
@@ -50,7 +54,8 @@ impl Check for Equivocation {
                 (_, Some(replica)) => replica.status(node.clock.read(view.now)).members,
                 _ => continue,
             };
-            let accused = members.iter().find(|status| status.faulty && is_honest(view, node.chain, status.member));
+            let accused =
+                members.iter().find(|status| status.faulty && speaks_honestly(view, node.chain, status.validator));
             if let Some(status) = accused {
                 return Err(format!("{} holds evidence against honest member {}", node.name(), status.member));
             }
@@ -59,20 +64,35 @@ impl Check for Equivocation {
     }
 }
 
-fn is_honest(view: &View<'_>, chain: ChainId, member: Member) -> bool {
-    view.nodes.iter().filter(|node| node.chain == chain && node.member == member).all(crate::node::Node::is_honest)
+/// Evidence that a node passes on is not of an honest member.
+fn accused(view: &View<'_>, node: NodeId, whose: Whose) -> Result<(), String> {
+    match is_honest(view, whose) {
+        true => Err(format!("{} holds evidence against honest member {}", view.name(node), whose.3)),
+        false => Ok(()),
+    }
+}
+
+fn is_honest(view: &View<'_>, (chain, epoch, root, member): Whose) -> bool {
+    let validator = view.eras.validator(chain, epoch, root, member);
+    validator.is_some_and(|validator| speaks_honestly(view, chain, validator))
+}
+
+fn speaks_honestly(view: &View<'_>, chain: ChainId, validator: ValidatorId) -> bool {
+    let mut of = view.nodes.iter().filter(|node| node.chain == chain && node.validator == validator);
+    of.all(crate::node::Node::is_honest)
 }
 
 impl Equivocation {
     /// A message that a node says, its own or another's that it holds; every node checked the signature.
     fn message(&mut self, view: &View<'_>, node: NodeId, message: &SignedMessage) -> Result<(), String> {
         let statement = &message.statement;
-        if !is_honest(view, statement.chain, statement.sender) {
+        let (sender, seq) = (statement.sender, statement.seq);
+        let whose = (statement.chain, statement.epoch, statement.root, sender);
+        if !is_honest(view, whose) {
             return Ok(());
         }
         let id = statement.id(view.setup.network.id);
-        let (sender, seq) = (statement.sender, statement.seq);
-        let first = *self.said.entry((statement.chain, sender, seq)).or_insert(id);
+        let first = *self.said.entry((whose, seq)).or_insert(id);
         if first == id {
             return Ok(());
         }
@@ -81,10 +101,11 @@ impl Equivocation {
 
     fn share(&mut self, view: &View<'_>, node: NodeId, share: &FinalitySignature) -> Result<(), String> {
         let finality = &share.finality;
-        if !is_honest(view, finality.chain, share.signer) {
+        let whose = (finality.chain, finality.epoch, finality.root, share.signer);
+        if !is_honest(view, whose) {
             return Ok(());
         }
-        let signed = self.signed.entry((finality.chain, share.signer)).or_default();
+        let signed = self.signed.entry(whose).or_default();
         if let Some(first) = signed.get(&finality.height) {
             return match *first == finality.block {
                 true => Ok(()),
@@ -120,11 +141,7 @@ impl Equivocation {
 fn ancestor(view: &View<'_>, node: NodeId, mut id: BlockId, height: Height) -> Option<BlockId> {
     let node = &view.nodes[node];
     loop {
-        let block = match (node.beacon(), node.shard()) {
-            (Some(replica), _) => replica.block(&id)?,
-            (_, Some(replica)) => replica.block(&id)?,
-            _ => return None,
-        };
+        let block = node.block(&id)?;
         if block.header.height <= height {
             return Some(id);
         }

@@ -68,10 +68,12 @@ fn weigh(view: &View<'_>, id: NodeId) -> Result<(), String> {
     } else {
         return Ok(());
     };
-    match footprint.excess() {
-        None => Ok(()),
-        Some(found) => {
-            Err(format!("{} holds {} {}, at most {} are allowed", node.name(), found.count, found.what, found.bound))
+    let copy = node.observer().map(crate::observer::Observer::footprint);
+    for footprint in std::iter::once(footprint).chain(copy) {
+        if let Some(found) = footprint.excess() {
+            let (count, what, bound) = (found.count, found.what, found.bound);
+            return Err(format!("{} holds {count} {what}, at most {bound} are allowed", node.name()));
         }
     }
+    Ok(())
 }

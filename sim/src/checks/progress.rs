@@ -93,9 +93,10 @@ impl Progress {
             self.healing.iter().filter(|(_, (_, until))| view.now > *until).map(|(chain, _)| *chain).collect();
         for chain in overdue {
             self.healing.remove(&chain);
-            let seats = view.setup.seats(chain);
+            let (.., seats) = view.eras.newest(chain);
             let able = view.nodes.iter().filter(|node| node.chain == chain && can_speak(node));
-            let weight: u64 = able.map(|node| seats.committee.weight(node.member)).sum();
+            let members = able.filter_map(|node| seats.member(node.validator));
+            let weight: u64 = members.map(|member| seats.committee.weight(member)).sum();
             if seats.is_supermajority(weight) {
                 let slots = view.scenario.expect.recovery_slots;
                 let what = format!("{chain} certified nothing new within {slots} slots after all was healed");
@@ -107,22 +108,15 @@ impl Progress {
     }
 }
 
-fn phase(node: &Node) -> Option<Phase> {
-    match (node.beacon(), node.shard()) {
-        (Some(replica), _) => Some(replica.phase()),
-        (_, replica) => replica.map(|replica| replica.phase()),
-    }
-}
-
 /// An honest member that runs and may speak in this era, or soon will.
 fn can_speak(node: &Node) -> bool {
-    node.is_honest() && matches!(phase(node), Some(Phase::Joining | Phase::Active))
+    node.is_honest() && matches!(node.phase(), Some(Phase::Joining | Phase::Active))
 }
 
 /// Honest members that are not active, for whoever reads what is wrong.
 fn others(view: &View<'_>) -> String {
     let honest = view.nodes.iter().filter(|node| node.is_honest());
-    let others = honest.filter_map(|node| match phase(node) {
+    let others = honest.filter_map(|node| match node.phase() {
         Some(Phase::Active) => None,
         Some(phase) => Some(format!("; {} is {phase}", node.name())),
         None => Some(format!("; {} is down", node.name())),

@@ -94,7 +94,7 @@ impl Receipts {
             Some(first) if first == receipt => Ok(()),
             Some(first) => Err(format!("receipt {seq} of {lane:?} is {receipt:?}, it was {first:?}")),
             None if place == log.receipts.len() => {
-                log.receipts.push(*receipt);
+                log.receipts.push(receipt.clone());
                 Ok(())
             }
             None => Err(format!("receipt {seq} of {lane:?} came after {} others", log.receipts.len())),
@@ -103,8 +103,9 @@ impl Receipts {
 
     fn record(&mut self, block: &Block) -> Result<(), String> {
         for bytes in &block.body {
-            let BeaconItem::Crosslink(crosslink) =
+            let item =
                 BeaconItem::decode(bytes).map_err(|error| format!("a beacon block's item does not decode: {error}"))?;
+            let BeaconItem::Crosslink(crosslink) = item else { continue };
             for receipt in crosslink.receipts.iter().flatten() {
                 self.announce(receipt)?;
                 let log = self.lanes.entry(receipt.lane).or_default();
@@ -184,22 +185,23 @@ fn ends(
     shards: u16,
     emitted: &[Receipt],
 ) -> Result<(), String> {
-    let (must_return, sender, amount, transaction) = match receipt.action {
-        ReceiptAction::Return { .. } => (None, None, 0, None),
+    let (must_return, sender, amount, transaction) = match &receipt.action {
         ReceiptAction::Transfer { from, to, amount, expires_at, transaction } => {
             let wrong = (ChainId::Shard(to.shard(shards)) != chain).then_some(ReturnReason::WrongShard);
             let late = (slot > expires_at.0).then_some(ReturnReason::Expired);
-            (wrong.or(late), Some(from), amount, Some(transaction))
+            (wrong.or(late), Some(*from), *amount, Some(*transaction))
         }
+        // What comes back, and what the beacon pays, cannot be refused.
+        _ => (None, None, 0, None),
     };
     match (must_return, outcome) {
         (None, ConsumedOutcome::Credited) => Ok(()),
         (Some(why), ConsumedOutcome::Returned { reason, seq }) if why == *reason => {
             let back = Lane { from: receipt.lane.to, to: receipt.lane.from };
             let returned = emitted.iter().find(|other| other.lane == back && other.seq == *seq);
-            match returned.map(|other| other.action) {
+            match returned.map(|other| &other.action) {
                 Some(ReceiptAction::Return { original, to, amount: whole, transaction: of, .. })
-                    if (original, Some(to), whole, Some(of)) == (receipt.seq, sender, amount, transaction) =>
+                    if (*original, Some(*to), *whole, Some(*of)) == (receipt.seq, sender, amount, transaction) =>
                 {
                     Ok(())
                 }

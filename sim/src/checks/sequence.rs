@@ -54,11 +54,7 @@ impl Sequence {
         while reached.next() < header.height {
             // A node that was killed between writing and telling has these on its disk.
             let next = reached.next();
-            let found = match (node.beacon(), node.shard()) {
-                (Some(replica), _) => replica.certified_id(next).and_then(|id| Some((id, replica.block(&id)?))),
-                (_, Some(replica)) => replica.certified_id(next).and_then(|id| Some((id, replica.block(&id)?))),
-                _ => None,
-            };
+            let found = node.certified_id(next).and_then(|id| Some((id, node.block(&id)?)));
             let Some((id, block)) = found else { return fresh };
             fresh.push(Fresh { id, block, certified: After::Unseen });
             *reached = next;

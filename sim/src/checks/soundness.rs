@@ -26,11 +26,14 @@ impl Check for Soundness {
             Happening::Refused { node, reason: Refused::Content, .. } if has_byzantine(view, *node) => Ok(()),
             Happening::Refused { node, from, reason } if view.nodes[*node].is_honest() => {
                 let chain = view.nodes[*node].chain;
-                let honest = |node: &crate::node::Node| node.chain == chain && node.member == *from && node.is_honest();
-                match view.nodes.iter().any(honest) {
-                    true => Err(format!("{} refused what honest member {from} said: {reason}", view.name(*node))),
-                    false => Ok(()),
+                let is_it = |node: &&crate::node::Node| node.chain == chain && Some(node.validator) == *from;
+                match view.nodes.iter().filter(is_it).find(|node| node.is_honest()) {
+                    Some(from) => Err(format!("{} refused what {} said: {reason}", view.name(*node), from.name())),
+                    None => Ok(()),
                 }
+            }
+            Happening::ReadingRefused { node, reason } => {
+                Err(format!("{} refused what it read itself: {reason}", view.name(*node)))
             }
             _ => Ok(()),
         }

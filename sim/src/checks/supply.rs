@@ -202,8 +202,9 @@ impl Supply {
 
 fn record(ledger: &mut Ledger, block: &Block) -> Result<(), String> {
     for bytes in &block.body {
-        let BeaconItem::Crosslink(crosslink) =
+        let item =
             BeaconItem::decode(bytes).map_err(|error| format!("a beacon block's item does not decode: {error}"))?;
+        let BeaconItem::Crosslink(crosslink) = item else { continue };
         crosslink.receipts.iter().flatten().for_each(|receipt| ledger.record(receipt));
     }
     Ok(())

@@ -150,11 +150,7 @@ impl Undone {
         let had = self.certified.entry(id).or_default();
         let newest = had.iter().rev().take(LOOKED_UP);
         for (height, before) in newest {
-            let now = match (node.beacon(), node.shard()) {
-                (Some(replica), _) => replica.certified_id(*height),
-                (_, Some(replica)) => replica.certified_id(*height),
-                _ => None,
-            };
+            let now = node.certified_id(*height);
             if now.is_some_and(|now| now != *before) {
                 return Err(format!("block {now:?} is certified at height {height}, {before} was"));
             }

@@ -52,16 +52,17 @@ pub struct LaneBook {
 }
 
 impl Entry {
-    /// What a receipt says.
-    pub fn of(receipt: &Receipt) -> Entry {
+    /// What a receipt says; nothing if it is none of those that clients' transfers lead to.
+    pub fn of(receipt: &Receipt) -> Option<Entry> {
         match receipt.action {
             ReceiptAction::Transfer { from, to, amount, expires_at, transaction } => {
-                Entry { from, to, amount, fate: Fate::Transfer { expires_at: expires_at.0 }, transaction }
+                Some(Entry { from, to, amount, fate: Fate::Transfer { expires_at: expires_at.0 }, transaction })
             }
             // Nobody asks who failed to get what comes back.
             ReceiptAction::Return { original, to, amount, reason, transaction } => {
-                Entry { from: to, to, amount, fate: Fate::Return { original, reason }, transaction }
+                Some(Entry { from: to, to, amount, fate: Fate::Return { original, reason }, transaction })
             }
+            _ => None,
         }
     }
 

@@ -120,8 +120,8 @@ fn a_receipt_that_is_kept_and_returned_is_caught() {
 
 #[test]
 fn a_state_that_is_not_what_it_says_is_caught() {
-    let rules: MakeRules = |setup, node, store| match (node.chain, node.member) {
-        (FIRST, Member(1)) => mutated(setup, node, store, Mutant::ClaimsTheRoot),
+    let rules: MakeRules = |setup, node, store| match (node.chain, node.place) {
+        (FIRST, 1) => mutated(setup, node, store, Mutant::ClaimsTheRoot),
         _ => rules_of(setup, node, store),
     };
     caught_by("roots", &scenario(), rules, None);
@@ -250,7 +250,7 @@ fn torn() -> Scenario {
 /// From the beginning until all is healed no link crosses between the two halves of any chain.
 fn torn_world(scenario: &Scenario) -> World {
     let mut world = World::new(scenario, 7, false);
-    let side = |node: &Node| node.member.index() % 2;
+    let side = |node: &Node| node.place % 2;
     for from in 0..world.nodes.len() {
         for to in 0..world.nodes.len() {
             if side(&world.nodes[from]) != side(&world.nodes[to]) {
@@ -264,7 +264,7 @@ fn torn_world(scenario: &Scenario) -> World {
 /// Ten seats for each member of the own half, one for each of the other.
 fn favours(setup: &Setup, node: &Node) -> kakera_chain::certificate::Seats {
     let mut seats = setup.seats(node.chain).clone();
-    let near = |member: &Member| member.index() % 2 == node.member.index() % 2;
+    let near = |member: &Member| member.0 % 2 == node.place % 2;
     let weights = seats.committee.members().map(|member| if near(&member) { 10 } else { 1 }).collect();
     seats.committee = kakera_chain::Committee::new(weights).unwrap();
     seats

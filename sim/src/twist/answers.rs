@@ -4,7 +4,7 @@ use super::forge::hash;
 use crate::random::Random;
 use kakera_chain::{
     BlockId, MessageId,
-    message::Evidence,
+    evidence::Equivocation,
     peer::{Carried, CiteEntry, PeerMessage, PeerStatus},
     units::Height,
 };
@@ -15,7 +15,7 @@ pub(super) fn corrupt(message: &PeerMessage, random: &mut Random) -> Option<(&'s
         PeerMessage::Messages(list) => Some(messages(list, random)),
         PeerMessage::Cites { message, cites } => Some(others_cites(*message, cites, random)),
         PeerMessage::Evidence(evidence) => {
-            let mut evidence = Evidence::clone(evidence);
+            let mut evidence = Equivocation::clone(evidence);
             let what = match random.below(3) {
                 0 => {
                     evidence.second = evidence.first.clone();

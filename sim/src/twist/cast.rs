@@ -9,11 +9,9 @@ use crate::{
     random::Random,
     scenario::{Byzantine, Chains, Scenario, Share, Tactic},
     setup::{BALANCE, Setup},
+    world::Instances,
 };
-use kakera_chain::{
-    Member,
-    units::{ChainId, Height, ShardId},
-};
+use kakera_chain::units::{ChainId, Height, ShardId, ValidatorId};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -24,13 +22,7 @@ const INSTANCES: usize = 6;
 
 /// Chooses who is Byzantine, and makes further instances of those that equivocate. A chain's Byzantine members are the
 /// first of one drawn order, so that several entries together make no more than the greatest of them alone.
-pub fn cast(
-    scenario: &Scenario,
-    setup: &Setup,
-    seed: u64,
-    nodes: &mut Vec<Node>,
-    instances: &mut BTreeMap<ChainId, Vec<Vec<NodeId>>>,
-) {
+pub fn cast(scenario: &Scenario, setup: &Setup, seed: u64, nodes: &mut Vec<Node>, instances: &mut Instances) {
     for chain in setup.chains() {
         let entries: Vec<&Byzantine> = scenario.byzantine.iter().filter(|entry| concerns(entry, chain)).collect();
         if entries.is_empty() {
@@ -50,9 +42,7 @@ pub fn cast(
         for id in twins {
             for _ in 1..count(&nodes[id], nodes, chain) {
                 let twin = instance(&nodes[id]);
-                if let Some(all) = instances.get_mut(&chain) {
-                    all[twin.member.index()].push(nodes.len());
-                }
+                instances.entry((chain, twin.validator)).or_default().push(nodes.len());
                 nodes.push(twin);
             }
         }
@@ -86,10 +76,11 @@ fn count(node: &Node, nodes: &[Node], chain: ChainId) -> usize {
 fn instance(first: &Node) -> Node {
     Node {
         chain: first.chain,
-        member: first.member,
+        place: first.place,
         validator: first.validator,
         clock: first.clock,
         disk: Arc::new(Disk::default()),
+        beacon_disk: Arc::new(Disk::default()),
         guard: Default::default(),
         tactics: first.tactics.clone(),
         bend: first.bend.clone(),
@@ -108,8 +99,8 @@ fn bend(setup: &Setup, chain: ChainId, nodes: &mut [Node], random: &mut Random) 
     let censored = accounts[random.index(accounts.len() - 1)].0;
     let mint = mint(setup, shard, random);
     for tactic in [Tactic::Censor, Tactic::SkipReceipts, Tactic::ReorderReceipts, Tactic::Mint] {
-        let bent: Arc<BTreeSet<Member>> =
-            Arc::new(nodes.iter().filter(|node| node.chain == chain && bends(node)).map(|node| node.member).collect());
+        let bent = nodes.iter().filter(|node| node.chain == chain && bends(node)).map(|node| node.validator);
+        let bent: Arc<BTreeSet<ValidatorId>> = Arc::new(bent.collect());
         for node in nodes.iter_mut().filter(|node| node.chain == chain && node.tactics.contains(&tactic)) {
             node.bend.bent = bent.clone();
             match tactic {
@@ -179,7 +170,7 @@ pub(super) fn parts(nodes: &[Node], chain: ChainId, seed: u64, count: usize) -> 
 
 /// Of an equivocator's instances the place of each: the first is 0, and stands where it was cast.
 pub(super) fn place(nodes: &[Node], id: NodeId) -> usize {
-    let same = |other: &&Node| other.chain == nodes[id].chain && other.member == nodes[id].member;
+    let same = |other: &&Node| other.chain == nodes[id].chain && other.validator == nodes[id].validator;
     nodes[..id].iter().filter(same).count()
 }
 
@@ -205,7 +196,7 @@ impl Twist {
 
     fn of(scenario: &Scenario, setup: &Setup, nodes: &[Node], id: NodeId, seed: u64) -> Twist {
         let node = &nodes[id];
-        let same = |other: &NodeId| nodes[*other].chain == node.chain && nodes[*other].member == node.member;
+        let same = |other: &NodeId| nodes[*other].chain == node.chain && nodes[*other].validator == node.validator;
         let instances: Vec<NodeId> = (0..nodes.len()).filter(same).collect();
         let place = place(nodes, id);
         let mut audience = None;
@@ -213,12 +204,12 @@ impl Twist {
             let mut known = parts(nodes, node.chain, seed, instances.len()).swap_remove(place);
             let company = |other: &NodeId| {
                 let other = &nodes[*other];
-                other.chain == node.chain && !other.is_honest() && other.member != node.member
+                other.chain == node.chain && !other.is_honest() && other.validator != node.validator
             };
             let all = (0..nodes.len()).filter(company);
             // Of another equivocator the instance of the same place; one that has fewer is known as a whole.
             known.extend(all.filter(|other| {
-                let of_other = |third: &&Node| third.chain == node.chain && third.member == nodes[*other].member;
+                let of_other = |third: &&Node| third.chain == node.chain && third.validator == nodes[*other].validator;
                 let count = nodes.iter().filter(of_other).count();
                 count != instances.len() || self::place(nodes, *other) == place
             }));
@@ -235,7 +226,7 @@ impl Twist {
             colluders: nodes
                 .iter()
                 .filter(|other| other.chain == node.chain && !other.is_honest())
-                .map(|other| (other.member, setup.keys[other.validator].clone()))
+                .map(|other| (other.validator, setup.key(other.validator).clone()))
                 .collect::<BTreeMap<_, _>>()
                 .into_iter()
                 .collect(),

@@ -30,7 +30,7 @@ pub fn convicted(setup: &Setup, node: &Node) -> Option<u64> {
 }
 
 fn accused((key, _): &Row) -> Option<Member> {
-    Some(Member(u16::from_be_bytes(key[..].try_into().ok()?)))
+    Some(Member(u16::from_be_bytes(*key.first_chunk()?)))
 }
 
 fn proven_of(setup: &Setup, nodes: &[Node], chain: ChainId) -> BTreeSet<Member> {

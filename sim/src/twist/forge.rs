@@ -36,7 +36,7 @@ pub(super) fn finality(
 ) -> (&'static str, PeerMessage) {
     let mut finality = finality;
     let invented = BlockId(hash(random).0);
-    let members = scene.setup.seats(scene.chain).keys.len();
+    let members = scene.seats.keys.len();
     let everybody = |signature: Signature| (0..members).map(|index| (member(index), signature)).collect::<Vec<_>>();
     let certificate = |finality, signatures| PeerMessage::Certificate(Box::new(Certificate { finality, signatures }));
     let own = signed_by(&finality, &[(scene.me, scene.key.clone())], scene);
@@ -187,7 +187,13 @@ pub(super) fn crosslink(
             let all = forged.receipts.iter_mut().flatten();
             for receipt in all {
                 match &mut receipt.action {
-                    ReceiptAction::Transfer { amount, .. } | ReceiptAction::Return { amount, .. } => *amount += 1,
+                    ReceiptAction::Transfer { amount, .. }
+                    | ReceiptAction::Return { amount, .. }
+                    | ReceiptAction::Bond { amount, .. }
+                    | ReceiptAction::TopUp { amount, .. }
+                    | ReceiptAction::Withdraw { amount, .. }
+                    | ReceiptAction::Reward { amount, .. } => *amount += 1,
+                    ReceiptAction::Exit { .. } | ReceiptAction::Resume { .. } | ReceiptAction::Evidence { .. } => {}
                 }
             }
             "crosslink of worthier receipts"

@@ -8,7 +8,6 @@ use crate::{
     world::World,
 };
 use kakera_chain::{
-    Member,
     peer::{PeerMessage, PeerStatus},
     replica::Effect,
     units::{ChainId, Height},
@@ -20,7 +19,11 @@ impl World {
     /// Twists what a node's replica wants done.
     pub(crate) fn twisted(&mut self, id: NodeId, effects: Vec<Effect<Answer>>) -> Vec<Effect<Answer>> {
         let Some(mut twist) = self.twists.remove(&id) else { return effects };
-        let out = twist.twist(&scene(&self.setup, &self.nodes[id], self.now), effects);
+        let Some(scene) = scene(&self.setup, &self.nodes[id], self.now) else {
+            self.twists.insert(id, twist);
+            return effects;
+        };
+        let out = twist.twist(&scene, effects);
         self.twists.insert(id, twist);
         out.acts.iter().for_each(|act| self.act(id, act));
         out.release_at.iter().for_each(|at| self.plan_release(id, *at));
@@ -57,10 +60,13 @@ impl World {
             return Some(message);
         }
         // An instance does not hear of its siblings: it would know that it has said more than it remembers.
-        let me = self.nodes[to].member;
+        let Some(me) = self.nodes[to].process.as_ref().and_then(|process| process.machine.me()) else {
+            return Some(message);
+        };
         match &*message {
             PeerMessage::Message(carried) if carried.message.statement.sender == me => None,
             PeerMessage::Evidence(evidence) if evidence.first.statement.sender == me => None,
+            PeerMessage::Conflict(conflict) if conflict.first.signer == me => None,
             PeerMessage::Messages(list) if list.iter().any(|carried| carried.message.statement.sender == me) => {
                 let list = list.iter().filter(|carried| carried.message.statement.sender != me).cloned().collect();
                 Some(Arc::new(PeerMessage::Messages(list)))
@@ -86,17 +92,15 @@ impl World {
         let now = self.now;
         let Some(twist) = self.twists.get_mut(&id) else { return };
         let splits = twist.split_at.take_if(|at| *at <= now).is_some();
-        let (due, held): (Vec<_>, Vec<_>) = std::mem::take(&mut twist.held).into_iter().partition(|(at, _)| *at <= now);
+        let (due, held): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut twist.held).into_iter().partition(|held| held.at <= now);
         twist.held = held;
         if std::mem::take(&mut twist.forges) {
             self.forge_crosslink(id);
         }
-        for (_, said) in due {
+        for held in due {
             self.act(id, "releases what it held");
-            match said.to {
-                None => self.broadcast(id, said.message),
-                Some(to) => self.send(id, to, said.message),
-            }
+            self.say(id, held.epoch, &[held.to], held.message);
         }
         if splits {
             self.split(id);
@@ -108,7 +112,7 @@ impl World {
         self.act(first, "becomes several");
         let Some(twist) = self.twists.get(&first) else { return };
         let all: Vec<NodeId> = std::iter::once(first).chain(twist.siblings.iter().copied()).collect();
-        let (copy, guard) = (self.nodes[first].disk.copy(), self.nodes[first].guard);
+        let (copies, guard) = (self.nodes[first].disks().map(|disk| disk.copy()), self.nodes[first].guard);
         for id in &all {
             if let Some(twist) = self.twists.get_mut(id) {
                 twist.asleep = false;
@@ -116,7 +120,7 @@ impl World {
             }
         }
         for id in all.into_iter().skip(1) {
-            self.nodes[id].disk.replace(&copy);
+            self.nodes[id].disks().iter().zip(&copies).for_each(|(disk, copy)| disk.replace(copy));
             self.nodes[id].guard = guard;
             self.start(id);
         }
@@ -125,13 +129,15 @@ impl World {
     /// An instance that asks how far it is hears from nobody outside its audience: the others are made up, so that it
     /// speaks.
     fn vouch(&mut self, id: NodeId, question: u64) {
-        let (chain, me) = (self.nodes[id].chain, self.nodes[id].member);
-        let members = self.setup.seats(chain).keys.len();
-        let certified = (Height(0), self.setup.genesis[&chain].id(self.setup.network.id));
-        let status = PeerStatus { tips: vec![None; members], certified, question: None, answer: Some(question) };
-        let message = Arc::new(PeerMessage::Status(status));
-        for from in (0..members).filter_map(|index| u16::try_from(index).ok()).map(Member).filter(|from| *from != me) {
-            self.whisper(id, Delivery::Peer { from, message: message.clone() });
+        let node = &self.nodes[id];
+        let Some(machine) = node.process.as_ref().map(|process| &process.machine) else { return };
+        let (epoch, validators, me) = (machine.era().epoch, machine.seats().validators.clone(), node.validator);
+        let certified = (Height(0), self.setup.genesis[&node.chain].id(self.setup.network.id));
+        let tips = vec![None; validators.len()];
+        let message =
+            Arc::new(PeerMessage::Status(PeerStatus { tips, certified, question: None, answer: Some(question) }));
+        for from in validators.into_iter().filter(|from| *from != me) {
+            self.whisper(id, Delivery::Peer { from, epoch, message: message.clone() });
         }
     }
 
@@ -145,8 +151,12 @@ impl World {
             self.twists.insert(id, twist);
             return;
         };
-        let scene = scene(&self.setup, &self.nodes[id], self.now);
-        let (what, forged) = forge::crosslink(&crosslink, &twist.colluders, &scene, &mut twist.random);
+        let Some(scene) = scene(&self.setup, &self.nodes[id], self.now) else {
+            self.twists.insert(id, twist);
+            return;
+        };
+        let colluders = scene.seated(&twist.colluders);
+        let (what, forged) = forge::crosslink(&crosslink, &colluders, &scene, &mut twist.random);
         twist.forged += 1;
         let attempt = u64::MAX - twist.forged;
         let to = twist.random.index(self.setup.seats(ChainId::Beacon).keys.len());
@@ -164,13 +174,17 @@ impl World {
             acts.push("says nothing");
             out.clear();
         }
-        let scene = scene(&self.setup, &self.nodes[id], self.now);
+        let Some(scene) = scene(&self.setup, &self.nodes[id], self.now) else {
+            self.twists.insert(id, twist);
+            return out;
+        };
+        let colluders = scene.seated(&twist.colluders);
         for (_, delivery) in &mut out {
             if let Delivery::Feed { blocks, .. } = delivery
                 && twist.has(Tactic::ForgeCertificates)
                 && twist.random.chance(300_000)
             {
-                let (what, forged) = forge::feed(blocks, &twist.colluders, &scene, &mut twist.random);
+                let (what, forged) = forge::feed(blocks, &colluders, &scene, &mut twist.random);
                 acts.push(what);
                 *blocks = Arc::new(forged);
             }

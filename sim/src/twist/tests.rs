@@ -156,7 +156,7 @@ fn forgeries_are_refused_for_what_is_wrong_with_them() {
         "crosslink Certificate SignerOrder",
         "crosslink Certificate TooLittleWeight",
         "crosslink OutboxRoot",
-        "feed Certificate TooLittleWeight",
+        "feed Certificate Signature",
     ];
     for kind in kinds {
         assert!(sum.refused(kind) > 0, "{kind}: {:?}", sum.refusals);

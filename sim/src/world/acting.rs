@@ -5,7 +5,12 @@ use crate::{
     checks::{Happening, View},
     node::{Answer, Delivery, Handled, Input, Machine, NodeId, Noted},
 };
-use kakera_chain::{Member, peer::PeerMessage, replica::Effect};
+use kakera_chain::{
+    Member,
+    peer::PeerMessage,
+    replica::Effect,
+    units::{Epoch, ValidatorId},
+};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
@@ -22,6 +27,7 @@ impl World {
             scenario: &self.scenario,
             setup: &self.setup,
             nodes: &self.nodes,
+            eras: &self.eras,
             workload: &self.workload,
         };
         if let Err(violation) = self.checks.after(&view, happening) {
@@ -36,7 +42,7 @@ impl World {
         // A beacon member checks each crosslink once: given by a shard, or passed on by another member.
         let crosslink = match &input {
             Input::Crosslink(_) => true,
-            Input::Peer(_, PeerMessage::Application(_)) => matches!(process.machine, Machine::Beacon(..)),
+            Input::Peer(_, _, PeerMessage::Application(_)) => matches!(process.machine, Machine::Beacon(..)),
             _ => false,
         };
         let handled = catch_unwind(AssertUnwindSafe(|| process.machine.handle(local, input)));
@@ -49,7 +55,7 @@ impl World {
                 return None;
             }
         };
-        self.charge(id, handled.work, crosslink);
+        self.charge(id, handled.work, u64::from(crosslink));
         let Handled { effects, noted, .. } = handled;
         let effects = self.twisted(id, effects);
         let mut answer = None;
@@ -68,12 +74,11 @@ impl World {
         answer
     }
 
-    /// The virtual work of a step.
-    fn charge(&mut self, id: NodeId, work: u64, crosslink: bool) {
+    /// The virtual work of a step: executions, and crosslinks checked.
+    pub(super) fn charge(&mut self, id: NodeId, work: u64, crosslinks: u64) {
         let cpu = &self.scenario.cpu;
         self.nodes[id].figures.executions += work;
-        let checked = if crosslink { cpu.crosslink_us } else { 0 };
-        self.keep_busy(id, work * cpu.execution_us + checked);
+        self.keep_busy(id, work * cpu.execution_us + crosslinks * cpu.crosslink_us);
     }
 
     /// The virtual work of reading what reached a node.
@@ -98,7 +103,7 @@ impl World {
     }
 
     /// Whether a planned death between two effects comes before this one.
-    fn dies_now(&mut self, id: NodeId) -> bool {
+    pub(super) fn dies_now(&mut self, id: NodeId) -> bool {
         let Some(process) = &mut self.nodes[id].process else { return true };
         match &mut process.dies_after {
             None => false,
@@ -140,9 +145,27 @@ impl World {
                 }
             }
             Effect::ReferencesGrew => self.has_news(id),
+            Effect::Undone(blocks) => {
+                self.trace.undone(self.now, id, &blocks);
+                self.observe(&Happening::Undone { node: id, blocks: &blocks });
+            }
+            Effect::Entered(plan) => {
+                if self.nodes[id].is_honest() {
+                    self.eras.entered(self.nodes[id].chain, &plan);
+                }
+                self.trace.entered(self.now, id, plan.epoch, plan.root.0);
+                self.observe(&Happening::Entered { node: id, plan: &plan });
+                self.has_news(id);
+            }
+            Effect::BlocksRefused(reason) => {
+                self.measures.refused_as("blocks", &reason);
+            }
+            Effect::Reopen => self.reopen(id),
             Effect::Reply(reply) => *answer = Some(reply),
             Effect::Refused { from, reason } => {
                 self.measures.refused_as("peer", &reason);
+                let seats = self.nodes[id].process.as_ref().map(|process| process.machine.seats());
+                let from = seats.and_then(|seats| seats.validators.get(from.index()).copied());
                 self.observe(&Happening::Refused { node: id, from, reason: &reason });
             }
             Effect::Halt(breach) => {
@@ -180,39 +203,37 @@ impl World {
         }
     }
 
-    /// To every other member of the committee, in the order of its members.
+    /// To every other member of the committee that a node's replica is in, in the order of its members.
     pub(crate) fn broadcast(&mut self, from: NodeId, message: PeerMessage) {
-        if self.nodes[from].is_honest() {
-            self.observe(&Happening::Said { node: from, message: &message });
-        }
-        let message = Arc::new(message);
-        let bytes = borsh::object_length(&*message).unwrap_or(usize::MAX);
-        let (chain, me) = (self.nodes[from].chain, self.nodes[from].member);
-        let members = self.setup.seats(chain).keys.len();
-        for member in (0..members).map(|index| Member(u16::try_from(index).expect("at most 1,024 members"))) {
-            if member == me {
-                continue;
-            }
-            for to in self.instances_of(chain, member, from) {
-                self.dispatch(from, to, bytes, Delivery::Peer { from: me, message: message.clone() });
-            }
-        }
+        let Some(process) = &self.nodes[from].process else { return };
+        let (epoch, members) = (process.machine.era().epoch, process.machine.seats().validators.clone());
+        self.say(from, epoch, &members, message);
     }
 
-    /// To one member.
+    /// To one member of that committee.
     pub(crate) fn send(&mut self, from: NodeId, to: Member, message: PeerMessage) {
         #[cfg(test)]
         if self.flaw == Some(crate::mutants::Flaw::NeverAsks) && crate::mutants::asks(&message) {
             return;
         }
+        let Some(process) = &self.nodes[from].process else { return };
+        let epoch = process.machine.era().epoch;
+        let Some(to) = process.machine.seats().validators.get(to.index()).copied() else { return };
+        self.say(from, epoch, &[to], message);
+    }
+
+    /// To these validators, in the era of an epoch; never to oneself.
+    pub(crate) fn say(&mut self, from: NodeId, epoch: Epoch, to: &[ValidatorId], message: PeerMessage) {
         if self.nodes[from].is_honest() {
             self.observe(&Happening::Said { node: from, message: &message });
         }
-        let bytes = borsh::object_length(&message).unwrap_or(usize::MAX);
-        let (chain, me) = (self.nodes[from].chain, self.nodes[from].member);
         let message = Arc::new(message);
-        for to in self.instances_of(chain, to, from) {
-            self.dispatch(from, to, bytes, Delivery::Peer { from: me, message: message.clone() });
+        let bytes = borsh::object_length(&*message).unwrap_or(usize::MAX);
+        let (chain, me) = (self.nodes[from].chain, self.nodes[from].validator);
+        for validator in to.iter().filter(|validator| **validator != me) {
+            for to in self.instances_of(chain, *validator, from) {
+                self.dispatch(from, to, bytes, Delivery::Peer { from: me, epoch, message: message.clone() });
+            }
         }
     }
 
@@ -243,7 +264,7 @@ impl World {
 }
 
 /// What a panic said.
-fn panic_words(panic: &(dyn std::any::Any + Send)) -> String {
+pub(super) fn panic_words(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(ToString::to_string);
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without words".to_owned())
 }

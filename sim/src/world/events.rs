@@ -94,9 +94,9 @@ impl World {
         self.nodes[to].figures.heard += 1;
         self.charge_reading(to, &delivery);
         match delivery {
-            Delivery::Peer { from, message } => {
+            Delivery::Peer { from, epoch, message } => {
                 if let Some(message) = self.twist_hears(to, message) {
-                    self.step(to, Input::Peer(from, Arc::unwrap_or_clone(message)));
+                    self.step(to, Input::Peer(from, epoch, Arc::unwrap_or_clone(message)));
                     self.tick_shell(to);
                 }
             }
@@ -129,7 +129,7 @@ impl World {
         let clock = self.nodes[node].clock;
         let when = |time| clock.when(time, now);
         let mut next = when(process.machine.next_wakeup());
-        if let crate::node::Machine::Shard(_, shell) = &process.machine {
+        if let crate::node::Machine::Shard(_, _, shell) = &process.machine {
             next = next.min(shell.next_wakeup(when));
         }
         // A machine that wants to be woken for ever without time passing would stop the world.
@@ -166,8 +166,8 @@ impl World {
             Action::Mend(links) => links.iter().for_each(|(from, to)| self.wires.mend(*from, *to)),
             Action::Damage(node) => self.damage(node),
             Action::Copy(node) => {
-                let copy = (self.nodes[node].disk.copy(), self.nodes[node].guard);
-                self.copies.insert(node, copy);
+                let copies = self.nodes[node].disks().map(|disk| disk.copy());
+                self.copies.insert(node, (copies, self.nodes[node].guard));
             }
             Action::Restore(node) => self.restore(node),
             Action::StepClock { node, ms } => {

@@ -6,7 +6,7 @@ use crate::{
     node::{Input, Machine, NodeId, Process},
     random::Random,
 };
-use kakera_chain::replica::Breach;
+use kakera_chain::{replica::Breach, units::ChainId};
 use std::{
     collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -33,6 +33,7 @@ impl World {
         });
         self.trace.started(self.now, id);
         self.observe(&Happening::Started { node: id });
+        self.tell_eras(id);
         self.step(id, Input::Tick);
         self.tick_shell(id);
         self.rest(id);
@@ -45,7 +46,7 @@ impl World {
         match opened {
             Ok(Ok(machine)) => Some(machine),
             Ok(Err(reason)) => {
-                if !self.nodes[id].disk.is_damaged() {
+                if !self.nodes[id].is_damaged() {
                     self.observe(&Happening::Unopened { node: id, reason: &reason });
                 }
                 None
@@ -62,9 +63,27 @@ impl World {
         if self.violation.is_some() {
             return None;
         }
-        self.measures.replaced_disks += 1;
-        self.nodes[id].disk.wipe();
+        self.replace_disks(id);
         self.open(id)
+    }
+
+    /// New disks in place of damaged ones. Where none is known to be, it is the first that does not open.
+    fn replace_disks(&mut self, id: NodeId) {
+        let node = &self.nodes[id];
+        let damaged = node.disks().map(|disk| disk.is_damaged());
+        if damaged[0] || !damaged[1] {
+            node.disk.wipe();
+        }
+        // A shard that begins anew has read nothing.
+        node.beacon_disk.wipe();
+        self.measures.replaced_disks += 1;
+    }
+
+    /// The replica wants to be opened again: its process does that, and goes on.
+    pub(super) fn reopen(&mut self, id: NodeId) {
+        if self.nodes[id].process.take().is_some() {
+            self.start(id);
+        }
     }
 
     /// SIGKILL and a loss of power at once.
@@ -72,7 +91,10 @@ impl World {
         if self.nodes[id].process.take().is_none() {
             return;
         }
-        let lost = self.nodes[id].disk.crash(&mut self.random);
+        let mut lost = self.nodes[id].disk.crash(&mut self.random);
+        if self.nodes[id].chain != ChainId::Beacon {
+            lost += self.nodes[id].beacon_disk.crash(&mut self.random);
+        }
         self.measures.crashes += 1;
         self.measures.lost_batches += lost as u64;
         self.trace.killed(self.now, id, lost);
@@ -85,7 +107,8 @@ impl World {
         let beacons = self.instances_of_beacon();
         let now = self.now;
         for node in 0..self.nodes.len() {
-            let Some(Machine::Shard(_, shell)) = self.nodes[node].process.as_mut().map(|process| &mut process.machine)
+            let Some(Machine::Shard(_, _, shell)) =
+                self.nodes[node].process.as_mut().map(|process| &mut process.machine)
             else {
                 continue;
             };
@@ -99,11 +122,10 @@ impl World {
 
     /// A replica has stopped itself. Because of its disk: the operator gives it a new one. Otherwise it stays away.
     pub(super) fn halt(&mut self, id: NodeId, breach: &Breach) {
-        let damaged = self.nodes[id].disk.is_damaged();
+        let damaged = self.nodes[id].is_damaged();
         self.nodes[id].process = None;
         if damaged {
-            self.measures.replaced_disks += 1;
-            self.nodes[id].disk.wipe();
+            self.replace_disks(id);
             self.start(id);
             return;
         }
@@ -114,7 +136,9 @@ impl World {
     /// A row of a node's disk changes under it.
     pub(super) fn damage(&mut self, id: NodeId) {
         let mut random = Random::stream(self.seed ^ self.now.0, "damage");
-        self.nodes[id].disk.damage(&mut random);
+        let node = &self.nodes[id];
+        let other = node.chain != ChainId::Beacon && random.chance(250_000);
+        node.disks()[usize::from(other)].damage(&mut random);
         // Damage is found when it is read: at the next start at the latest.
         self.kill(id);
         self.start(id);
@@ -122,9 +146,9 @@ impl World {
 
     /// An older copy takes the place of what is on a disk. The second place keeps what was signed.
     pub(super) fn restore(&mut self, id: NodeId) {
-        let Some((copy, _)) = self.copies.remove(&id) else { return };
+        let Some((copies, _)) = self.copies.remove(&id) else { return };
         self.kill(id);
-        self.nodes[id].disk.replace(&copy);
+        self.nodes[id].disks().iter().zip(&copies).for_each(|(disk, copy)| disk.replace(copy));
         self.start(id);
     }
 }

@@ -6,11 +6,10 @@ use crate::{
     node::{Answer, Delivery, Input, Machine, NodeId},
 };
 use kakera_chain::{
-    application::CertifiedBlocks,
     crosslink::Crosslink,
     units::{ChainId, Height},
 };
-use kakera_shard::{Reply, SignedTransaction};
+use kakera_shard::SignedTransaction;
 use std::sync::Arc;
 
 impl World {
@@ -19,7 +18,7 @@ impl World {
         let (now, clock) = (self.now, self.nodes[id].clock);
         let Some(process) = &mut self.nodes[id].process else { return };
         let timely = match &process.machine {
-            Machine::Shard(_, shell) => shell.next_wakeup(|time| clock.when(time, now)) <= now,
+            Machine::Shard(_, _, shell) => shell.next_wakeup(|time| clock.when(time, now)) <= now,
             Machine::Beacon(..) => false,
         };
         if !std::mem::take(&mut process.news) && !timely {
@@ -27,7 +26,7 @@ impl World {
         }
         let local = clock.read(now);
         let due = match self.machine(id) {
-            Some(Machine::Shard(replica, shell)) => shell.tick(replica, id, local, now),
+            Some(Machine::Shard(replica, observer, shell)) => shell.tick(replica, observer, id, local, now),
             Some(Machine::Beacon(replica, shell)) => {
                 let fed = shell.feed(replica);
                 for (to, delivery) in fed {
@@ -44,7 +43,7 @@ impl World {
             let refused = follows && self.nodes[to].process.is_none() && !self.wires.is_cut(to, id);
             self.send_shell(id, to, delivery);
             // Where no process listens, the system refuses the connection at once.
-            if refused && let Some(Machine::Shard(_, shell)) = self.machine(id) {
+            if refused && let Some(Machine::Shard(_, _, shell)) = self.machine(id) {
                 shell.leave(now);
             }
         }
@@ -52,7 +51,8 @@ impl World {
 
     /// The beacon's nodes, each member's first instance.
     pub(super) fn instances_of_beacon(&self) -> Vec<NodeId> {
-        self.instances[&ChainId::Beacon].iter().filter_map(|instances| instances.first().copied()).collect()
+        let beacon = self.instances.iter().filter(|((chain, _), _)| *chain == ChainId::Beacon);
+        beacon.filter_map(|(_, instances)| instances.first().copied()).collect()
     }
 
     pub(crate) fn dispatch_shell(&mut self, from: NodeId, to: NodeId, delivery: Delivery) {
@@ -73,33 +73,11 @@ impl World {
 
     pub(super) fn followed(&mut self, id: NodeId, stream: u64) {
         let now = self.now;
-        if let Some(Machine::Shard(_, shell)) = self.machine(id)
+        if let Some(Machine::Shard(_, _, shell)) = self.machine(id)
             && shell.reads(stream)
         {
             shell.fed(false, now);
         }
-    }
-
-    pub(super) fn take_feed(&mut self, id: NodeId, stream: u64, blocks: &CertifiedBlocks) {
-        let reads = matches!(self.machine(id), Some(Machine::Shard(_, shell)) if shell.reads(stream));
-        if !reads {
-            return;
-        }
-        let before = self.nodes[id].shard().map(|replica| replica.app().inner().tip().height);
-        let answer = self.step(id, Input::Beacon(blocks.clone()));
-        let now = self.now;
-        match (answer, self.machine(id)) {
-            (Some(Answer::Shard(Reply::BeaconAdvanced(height))), Some(Machine::Shard(_, shell))) => {
-                shell.fed(before.is_some_and(|before| height > before), now);
-            }
-            (Some(Answer::Shard(Reply::BeaconRefused(reason))), Some(Machine::Shard(_, shell))) => {
-                shell.leave(now);
-                self.measures.refused_as("feed", &reason);
-                self.observe(&Happening::FeedRefused { node: id, reason: &reason });
-            }
-            _ => {}
-        }
-        self.tick_shell(id);
     }
 
     pub(super) fn take_crosslink(&mut self, id: NodeId, from: NodeId, attempt: u64, crosslink: &Crosslink) {
@@ -113,7 +91,7 @@ impl World {
     }
 
     pub(super) fn crosslink_taken(&mut self, id: NodeId, attempt: u64) {
-        if let Some(Machine::Shard(_, shell)) = self.machine(id) {
+        if let Some(Machine::Shard(_, _, shell)) = self.machine(id) {
             shell.answered(attempt);
         }
     }

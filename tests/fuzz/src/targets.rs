@@ -1,6 +1,5 @@
 //! The targets, one file each, and what several of them ask.
 
-mod beacon_view;
 mod canonical;
 mod certificates;
 mod committee;
@@ -10,11 +9,13 @@ mod genesis;
 mod keys;
 mod lab;
 mod merkle;
+mod observers;
 mod orders;
 mod peer_messages;
 mod profile;
 mod proofs;
 mod protobuf;
+mod readings;
 mod replica;
 mod restart;
 mod text;
@@ -32,7 +33,8 @@ pub(crate) const ALL: &[Target] = &[
     certificates::TARGET,
     orders::TARGET,
     crosslinks::TARGET,
-    beacon_view::TARGET,
+    observers::TARGET,
+    readings::TARGET,
     proofs::TARGET,
     replica::TARGET,
     restart::TARGET,

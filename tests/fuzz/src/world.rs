@@ -7,13 +7,13 @@ mod network;
 mod room;
 
 pub(crate) use chains::{ShardChain, above, certify};
-pub(crate) use committee::{Contents, Watched, open, recorded, reopen};
+pub(crate) use committee::{Contents, Rows, Watched, heard, open, recorded, reopen};
 pub(crate) use messages::{hello, unusual};
 pub(crate) use network::{ACCOUNTS, account_key, network, secret};
 pub(crate) use room::Room;
 
 use chains::BeaconChain;
-use kakera_beacon::{Beacon, BeaconState, genesis_header};
+use kakera_beacon::{Beacon, BeaconState, Committees, genesis_header};
 use kakera_chain::{
     application::{Application, CertifiedBlocks},
     block::Header,
@@ -21,9 +21,10 @@ use kakera_chain::{
     crosslink::Crosslink,
     genesis::Network,
     hash::NetworkId,
+    lanes::Reading,
     units::{ChainId, ShardId},
 };
-use kakera_shard::{BeaconView, Shard, ShardConfig};
+use kakera_shard::{Shard, ShardConfig, first_reading};
 use std::sync::{Arc, LazyLock};
 
 /// Shards of the network.
@@ -32,34 +33,62 @@ pub(crate) const SHARDS: u16 = 2;
 /// What targets start from.
 pub(crate) struct World {
     pub(crate) network: Arc<Network>,
+    /// The first committees.
+    committees: Committees,
     /// The beacon before its first block.
     pub(crate) beacon: Beacon,
     pub(crate) beacon_genesis: Header,
     /// Each beacon block with its certificate, from height 1 on.
     pub(crate) blocks: Vec<CertifiedBlocks>,
+    /// What each of them says to each shard.
+    pub(crate) readings: Vec<Vec<Reading>>,
     /// The beacon's state below each block, and above the last.
     pub(crate) states: Vec<BeaconState>,
     /// Crosslinks and the place in `states` of what records them.
     pub(crate) crosslinks: Vec<(usize, Crosslink)>,
     /// The shards after the last block.
     pub(crate) shards: Vec<ShardChain>,
+    /// Their genesis headers.
+    pub(crate) shard_genesis: Vec<Header>,
 }
 
-static WORLD: LazyLock<World> = LazyLock::new(World::new);
+static WORLD: LazyLock<World> = LazyLock::new(|| {
+    let (mut world, mut chain) = World::new(network(false));
+    world.live(&mut chain, 0..6);
+    world
+});
+
+static ERAS: LazyLock<World> = LazyLock::new(|| {
+    let (mut world, mut chain) = World::new(network(true));
+    world.live(&mut chain, 0..4);
+    world.turn(&mut chain);
+    world.live(&mut chain, 4..6);
+    world
+});
 
 impl World {
-    /// The one world.
+    /// The one world of one epoch.
     pub(crate) fn of_all() -> &'static World {
         &WORLD
+    }
+
+    /// The one world of two eras, and with stake.
+    pub(crate) fn of_eras() -> &'static World {
+        &ERAS
+    }
+
+    /// Both.
+    pub(crate) fn both() -> impl Iterator<Item = &'static World> {
+        [World::of_all(), World::of_eras()].into_iter()
     }
 
     pub(crate) fn id(&self) -> NetworkId {
         self.network.id
     }
 
-    /// A chain's committee.
+    /// A chain's first committee.
     pub(crate) fn seats(&self, chain: ChainId) -> &Seats {
-        self.beacon.committees().chain(chain).unwrap()
+        self.committees.chain(chain).unwrap()
     }
 
     /// The identity of a shard's chain.
@@ -84,38 +113,18 @@ impl World {
         Shard::new(self.shard_config(shard), None).unwrap()
     }
 
-    fn shard_config(&self, shard: u16) -> ShardConfig {
-        ShardConfig {
-            network: Arc::clone(&self.network),
-            shard: ShardId(shard),
-            beacon_seats: self.seats(ChainId::Beacon).clone(),
-            beacon_genesis: self.beacon_genesis.id(self.id()),
-            pool: kakera_shard::PoolLimits::default(),
-        }
+    pub(crate) fn shard_config(&self, shard: u16) -> ShardConfig {
+        let genesis = self.shard_genesis[usize::from(shard)].id(self.id());
+        config(&self.network, shard, first_reading(self.beacon_genesis.id(self.id()), genesis))
     }
 
-    /// What a shard knows of the beacon chain once it has taken the first `blocks` blocks.
-    pub(crate) fn view(&self, shard: u16, blocks: usize) -> BeaconView {
-        let mut view = self.shard(shard).view().clone();
-        self.blocks[..blocks].iter().for_each(|block| drop(view.advance(block).unwrap()));
-        view
-    }
-
-    fn new() -> World {
-        let network = Arc::new(network());
+    fn new(network: Network) -> (World, BeaconChain) {
+        let network = Arc::new(network);
         let shard_genesis: Vec<Header> = (0..SHARDS)
             .map(|shard| {
-                // What a shard's state begins with does not depend on the beacon's committee or genesis.
-                let nobody = Beacon::new(&network, placeholder(&network));
-                let seats = nobody.committees().chain(ChainId::Beacon).unwrap().clone();
-                let config = ShardConfig {
-                    network: Arc::clone(&network),
-                    shard: ShardId(shard),
-                    beacon_seats: seats,
-                    beacon_genesis: kakera_chain::BlockId::default(),
-                    pool: kakera_shard::PoolLimits::default(),
-                };
-                let genesis = Shard::new(config, None).unwrap().genesis();
+                // What a shard's state begins with does not depend on the beacon's genesis.
+                let nothing = first_reading(kakera_chain::BlockId::default(), kakera_chain::BlockId::default());
+                let genesis = Shard::new(config(&network, shard, nothing), None).unwrap().genesis();
                 genesis_header(ChainId::Shard(ShardId(shard)), genesis.state_root, genesis.figures)
             })
             .collect();
@@ -123,50 +132,74 @@ impl World {
         let genesis = beacon.genesis();
         let beacon_genesis = genesis_header(ChainId::Beacon, genesis.state_root, genesis.figures);
         let mut world = World {
+            committees: Committees::draw(&network),
             network,
             beacon: beacon.clone(),
             beacon_genesis: beacon_genesis.clone(),
             blocks: Vec::new(),
+            readings: Vec::new(),
             states: vec![genesis.state.clone()],
             crosslinks: Vec::new(),
             shards: Vec::new(),
+            shard_genesis: shard_genesis.clone(),
         };
-        world.shards = (0..SHARDS)
-            .zip(shard_genesis)
-            .map(|(shard, header)| {
-                let seats = world.seats(ChainId::Shard(ShardId(shard))).clone();
-                ShardChain::new(world.shard(shard), header, seats, world.id())
-            })
-            .collect();
-        world.live(BeaconChain::new(beacon, beacon_genesis));
-        world
+        let plan = |shard| genesis.state.era_of(ShardId(shard), &Default::default()).unwrap();
+        let id = world.id();
+        let made = |(shard, header)| ShardChain::new(world.shard(shard), header, plan(shard), id);
+        world.shards = (0..SHARDS).zip(shard_genesis).map(made).collect();
+        let chain = BeaconChain::new(beacon, beacon_genesis, id);
+        (world, chain)
     }
 
-    /// Six rounds: each shard makes a block or two with transfers inside, across and of no value left; the beacon
+    /// Rounds: each shard makes a block or two with transfers inside, across and of no value left; the beacon
     /// records them and the shards take what it certified.
-    fn live(&mut self, mut chain: BeaconChain) {
-        for round in 0..6u64 {
+    fn live(&mut self, chain: &mut BeaconChain, rounds: std::ops::Range<u64>) {
+        for round in rounds {
             for shard in 0..SHARDS {
                 let mine = &mut self.shards[usize::from(shard)];
                 for block in 0..=round % 2 {
                     mine.spend(round * 2 + block, shard);
+                    if self.network.genesis.staking.is_some() {
+                        mine.ask(round * 2 + block, shard);
+                    }
                     mine.step();
                 }
-                let crosslink = mine.crosslink();
-                self.crosslinks.push((self.states.len() - 1, crosslink.clone()));
-                chain.offer(crosslink);
             }
-            let certified = chain.step(self.seats(ChainId::Beacon), self.id());
-            self.shards.iter_mut().for_each(|shard| shard.follow(&certified));
-            self.states.push(chain.state().clone());
-            self.blocks.push(certified);
+            self.record(chain);
         }
+    }
+
+    /// A beacon block with all crosslinks that there are.
+    fn record(&mut self, chain: &mut BeaconChain) {
+        for shard in &mut self.shards {
+            let Some(crosslink) = shard.crosslink() else { continue };
+            self.crosslinks.push((self.states.len() - 1, crosslink.clone()));
+            chain.offer(crosslink);
+        }
+        let (certified, readings) = chain.step();
+        self.shards.iter_mut().zip(&readings).for_each(|(shard, reading)| shard.follow(reading));
+        self.states.push(chain.state().clone());
+        self.blocks.push(certified);
+        self.readings.push(readings);
+    }
+
+    /// The first epoch ends: the beacon's switch block, those of the shards, and all of them in their next eras.
+    fn turn(&mut self, chain: &mut BeaconChain) {
+        chain.wait(self.network.genesis.epochs.unwrap().slots);
+        self.record(chain);
+        chain.enter();
+        self.shards.iter_mut().for_each(ShardChain::step);
+        self.record(chain);
+        self.shards.iter_mut().for_each(|shard| shard.enter(chain.state()));
     }
 }
 
-/// Genesis headers that state each shard's allocation, and nothing else.
-fn placeholder(network: &Network) -> Vec<Header> {
-    let figures = |shard| kakera_chain::block::Figures { balances: network.allocation(shard), ..Default::default() };
-    let header = |shard| genesis_header(ChainId::Shard(shard), kakera_chain::hash::Hash([1; 32]), figures(shard));
-    (0..network.genesis.shards).map(|shard| header(ShardId(shard))).collect()
+fn config(network: &Arc<Network>, shard: u16, first: Reading) -> ShardConfig {
+    ShardConfig {
+        network: Arc::clone(network),
+        shard: ShardId(shard),
+        first,
+        signatures: Default::default(),
+        pool: kakera_shard::PoolLimits::default(),
+    }
 }

@@ -1,201 +1,85 @@
 //! The bench: replicas with a counting application, stores that can lose their unsynced end, and a lossy network.
 
+mod counting;
+mod disk;
+
+pub(in crate::replica) use counting::{Counting, in_office, plan};
+pub(in crate::replica) use disk::{Disk, MemoryStore};
+
 use super::*;
 use crate::{
-    application::{Context, Handled, Proposal, ReferenceStatus},
     block::Figures,
     certificate::Seats,
-    genesis::{Fees, Genesis, GenesisValidator, Lanes, Role},
+    genesis::{Epochs, Fees, Genesis, GenesisValidator, Lanes, Role},
     hash::Hash,
     leaders::leader_cycle,
     receipt::Reference,
-    store::{Row, StoreFailure, Table},
-    units::ValidatorId,
+    units::{ChainId, ValidatorId},
 };
-use kakera_cbc::Committee;
+use kakera_cbc::{Committee, Member};
 use std::collections::BTreeSet;
 
-/// A state is the sorted list of items applied.
-pub(super) struct Counting {
-    pool: Vec<u8>,
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("applied before")]
-pub(super) struct Twice;
-
-fn outcome(items: Vec<u8>) -> Executed<Vec<u8>> {
-    let figures = Figures { transactions: items.len() as u32, ..Figures::default() };
-    Executed { state_root: Hash::of(&[&items]), state: items, receipts: Vec::new(), figures }
-}
-
-pub(super) fn apply(parent: &[u8], body: &[Vec<u8>]) -> Result<Executed<Vec<u8>>, Twice> {
-    let mut items = parent.to_vec();
-    for item in body.iter().map(|item| item[0]) {
-        if items.contains(&item) {
-            return Err(Twice);
-        }
-        items.push(item);
-    }
-    Ok(outcome(items))
-}
-
-impl Application for Counting {
-    type State = Vec<u8>;
-    type Input = u8;
-    type Reply = ();
-    type Invalid = Twice;
-
-    fn genesis(&self) -> Executed<Vec<u8>> {
-        outcome(Vec::new())
-    }
-
-    fn restore(&mut self, header: &Header, store: &dyn Store) -> Result<Option<Vec<u8>>, StoreFailure> {
-        let items = store.load(Table::State, b"items")?.unwrap_or_default();
-        assert_eq!(Hash::of(&[&items]), header.state_root, "the stored state is that of the certified block");
-        Ok(Some(items))
-    }
-
-    fn reference_status(&self, _: &Reference, _: &Reference) -> ReferenceStatus {
-        ReferenceStatus::Known
-    }
-
-    fn execute(
-        &mut self,
-        parent: &Vec<u8>,
-        _: &Context,
-        body: &[Vec<u8>],
-        _: &[Vec<u8>],
-    ) -> Result<Executed<Vec<u8>>, Twice> {
-        apply(parent, body)
-    }
-
-    fn has_work(&self, parent: &Vec<u8>, _: &Reference) -> bool {
-        self.pool.iter().any(|item| !parent.contains(item))
-    }
-
-    fn propose(&mut self, parent: &Vec<u8>, context: &Context, empty: bool) -> Proposal<Vec<u8>> {
-        let fresh = self.pool.iter().filter(|item| !empty && !parent.contains(item));
-        let body: Vec<Vec<u8>> = fresh.map(|item| vec![*item]).collect();
-        let executed = apply(parent, &body).unwrap();
-        Proposal { reference: context.reference, body, witnesses: Vec::new(), executed }
-    }
-
-    fn certified(&mut self, _: BlockId, _: &Block, _: &Vec<u8>, after: &Executed<Vec<u8>>) -> Vec<Write> {
-        self.pool.retain(|item| !after.state.contains(item));
-        vec![Write::put(Table::State, *b"items", after.state.clone())]
-    }
-
-    fn handle(&mut self, _: Timestamp, _: &Vec<u8>, item: u8) -> Handled<()> {
-        self.pool.push(item);
-        Handled { reply: (), gossip: Some(vec![item]), writes: Vec::new(), references_grew: false }
-    }
-
-    fn offers(&self, limit: usize) -> Vec<Vec<u8>> {
-        self.pool.iter().take(limit).map(|item| vec![*item]).collect()
-    }
-
-    fn gossip(&mut self, _: Timestamp, state: &Vec<u8>, bytes: &[u8]) -> Handled<()> {
-        if !state.contains(&bytes[0]) && !self.pool.contains(&bytes[0]) {
-            self.pool.push(bytes[0]);
-        }
-        Handled { reply: (), gossip: None, writes: Vec::new(), references_grew: false }
-    }
-}
-
-/// What is written, in order; the first `synced` batches survive a crash.
-#[derive(Default, Clone)]
-pub(super) struct Disk {
-    batches: Vec<Vec<Write>>,
-    synced: usize,
-    pub(super) rows: BTreeMap<(Table, Vec<u8>), Vec<u8>>,
-}
-
-impl Disk {
-    fn apply(&mut self, writes: Vec<Write>) {
-        for write in &writes {
-            match write {
-                Write::Put { table, key, value } => drop(self.rows.insert((*table, key.clone()), value.clone())),
-                Write::Delete { table, key } => drop(self.rows.remove(&(*table, key.clone()))),
-            }
-        }
-        self.batches.push(writes);
-    }
-
-    /// Keeps the synced batches and `more` of the others.
-    fn crash(&mut self, more: usize) {
-        let kept = (self.synced + more).min(self.batches.len());
-        let batches: Vec<_> = self.batches.drain(..kept).collect();
-        *self = Disk::default();
-        batches.into_iter().for_each(|batch| self.apply(batch));
-        self.synced = kept;
-    }
-}
-
-#[derive(Default)]
-#[allow(clippy::disallowed_types, reason = "the store contract is shared between threads")]
-pub(super) struct MemoryStore(pub(super) std::sync::Mutex<Disk>);
-
-impl Store for MemoryStore {
-    fn load(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreFailure> {
-        Ok(self.0.lock().unwrap().rows.get(&(table, key.to_vec())).cloned())
-    }
-
-    fn scan(&self, table: Table, from: &[u8], limit: usize) -> Result<Vec<Row>, StoreFailure> {
-        let disk = self.0.lock().unwrap();
-        let rows = disk.rows.range((table, from.to_vec())..).take_while(|((of, _), _)| *of == table);
-        Ok(rows.take(limit).map(|((_, key), value)| (key.clone(), value.clone())).collect())
-    }
-
-    fn last(&self, table: Table) -> Result<Option<Row>, StoreFailure> {
-        let disk = self.0.lock().unwrap();
-        let last = disk.rows.iter().rev().find(|((of, _), _)| *of == table);
-        Ok(last.map(|((_, key), value)| (key.clone(), value.clone())))
-    }
-}
-
-pub(super) struct Bench {
-    pub(super) network: Arc<Network>,
-    pub(super) seats: Seats,
+pub(in crate::replica) struct Bench {
+    pub(in crate::replica) network: Arc<Network>,
+    pub(in crate::replica) seats: Seats,
+    /// Members in office at a time.
+    in_office: usize,
     now: u64,
     random: u64,
-    pub(super) lose_percent: usize,
+    pub(in crate::replica) lose_percent: usize,
     /// Members that nothing reaches and whom nobody hears.
-    pub(super) cut: BTreeSet<usize>,
+    pub(in crate::replica) cut: BTreeSet<usize>,
     /// What was refused, from whom; without a list, a refusal is a failure.
-    pub(super) refused: Option<Vec<(usize, Refused)>>,
+    pub(in crate::replica) refused: Option<Vec<(usize, Refused)>>,
     /// Who has halted, and why; without a list, a halt is a failure.
-    pub(super) halted: Option<Vec<Breach>>,
-    pub(super) replicas: Vec<Option<Replica<Counting>>>,
-    pub(super) stores: Vec<Arc<MemoryStore>>,
-    guards: Vec<SignState>,
+    pub(in crate::replica) halted: Option<Vec<Breach>>,
+    pub(in crate::replica) replicas: Vec<Option<Replica<Counting>>>,
+    pub(in crate::replica) stores: Vec<Arc<MemoryStore>>,
+    pub(in crate::replica) guards: Vec<SignState>,
+    /// Whether the next start is declared to be on an old copy.
+    pub(in crate::replica) restored: bool,
     slots_kept: Option<u64>,
     /// What is sent to one member from now on: when, by whom, to whom.
-    pub(super) sends: Option<Vec<(u64, usize, usize, PeerMessage)>>,
+    pub(in crate::replica) sends: Option<Vec<(u64, usize, usize, PeerMessage)>>,
     /// Whether everything takes the same time, so that what one says to another comes in order.
-    pub(super) in_order: bool,
+    pub(in crate::replica) in_order: bool,
     /// Whether evidence gets lost.
-    pub(super) lose_evidence: bool,
+    pub(in crate::replica) lose_evidence: bool,
     /// Whether answers that carry messages get lost.
-    pub(super) lose_answers: bool,
-    /// Arrival time, a number for order, from, to and what.
-    flying: BTreeMap<(u64, u64), (usize, usize, PeerMessage)>,
+    pub(in crate::replica) lose_answers: bool,
+    /// Arrival time, a number for order, from, to, the era's epoch and what.
+    flying: BTreeMap<(u64, u64), (usize, usize, Epoch, PeerMessage)>,
+    /// What eras' roots left out.
+    pub(in crate::replica) undone: Vec<(Height, BlockId)>,
+    /// Certified blocks that were refused.
+    pub(in crate::replica) blocks_refused: Vec<InvalidBlocks>,
     sent: u64,
     /// Inputs handled; what is held is weighed after some of them.
     steps: u64,
 }
 
-pub(super) fn key(member: usize) -> SecretKey {
+pub(in crate::replica) fn key(member: usize) -> SecretKey {
     SecretKey::from_seed([member as u8 + 1; 32])
 }
 
 impl Bench {
-    pub(super) fn new(members: usize, seed: u64) -> Bench {
+    pub(in crate::replica) fn new(members: usize, seed: u64) -> Bench {
         Bench::keeping(None, members, seed)
     }
 
+    /// Members of which so many in a row are in office, for an epoch of so many slots each.
+    pub(in crate::replica) fn turning(members: usize, in_office: usize, slots: u64, seed: u64) -> Bench {
+        let fallback_slots = slots / 2;
+        let epochs = Epochs { slots, fallback_slots, rotation_per_mille: 250, beacon_seats: None, unbonding: 2 };
+        Bench::made(None, members, seed, Some(epochs), in_office)
+    }
+
     /// Members that keep messages in memory for so many slots.
-    pub(super) fn keeping(slots_kept: Option<u64>, members: usize, seed: u64) -> Bench {
+    pub(in crate::replica) fn keeping(slots_kept: Option<u64>, members: usize, seed: u64) -> Bench {
+        Bench::made(slots_kept, members, seed, None, members)
+    }
+
+    fn made(slots_kept: Option<u64>, members: usize, seed: u64, epochs: Option<Epochs>, in_office: usize) -> Bench {
         let validator = |member: usize| GenesisValidator {
             name: format!("v{member}"),
             role: Role::Beacon,
@@ -218,6 +102,9 @@ impl Bench {
             shard: timing,
             fees: Fees { block_gas: 1_000_000, block_bytes: 65_536, base_fee: 1, receipt_gas_percent: 50 },
             lanes: Lanes { bound: 10, lifetime_slots: 100 },
+            epochs,
+            staking: None,
+            risk: None,
             validators,
             accounts: Vec::new(),
         };
@@ -231,6 +118,7 @@ impl Bench {
         let mut bench = Bench {
             network,
             seats,
+            in_office,
             now: 1_000,
             random: seed,
             lose_percent: 0,
@@ -240,12 +128,15 @@ impl Bench {
             replicas: (0..members).map(|_| None).collect(),
             stores: (0..members).map(|_| Arc::default()).collect(),
             guards: vec![SignState::default(); members],
+            restored: false,
             slots_kept,
             sends: None,
             in_order: false,
             lose_evidence: false,
             lose_answers: false,
             flying: BTreeMap::new(),
+            undone: Vec::new(),
+            blocks_refused: Vec::new(),
             sent: 0,
             steps: 0,
         };
@@ -253,12 +144,17 @@ impl Bench {
         bench
     }
 
-    pub(super) fn now(&self) -> u64 {
+    pub(in crate::replica) fn now(&self) -> u64 {
         self.now
     }
 
+    /// Everybody's clock shows this from now on; who runs already does not go back.
+    pub(in crate::replica) fn set_now(&mut self, now: u64) {
+        self.now = now;
+    }
+
     /// SplitMix64, below `limit`.
-    pub(super) fn random(&mut self, limit: usize) -> usize {
+    pub(in crate::replica) fn random(&mut self, limit: usize) -> usize {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.random;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -266,8 +162,10 @@ impl Bench {
         ((z ^ (z >> 31)) % limit as u64) as usize
     }
 
-    pub(super) fn restart(&mut self, member: usize) {
-        let app = Counting { pool: Vec::new() };
+    pub(in crate::replica) fn restart(&mut self, member: usize) {
+        let (network, all, size) = (self.network.clone(), self.seats.clone(), self.in_office);
+        let app = Counting { pool: Vec::new(), network, all, in_office: size };
+        let seats = in_office(&self.seats, size, Epoch(0));
         let genesis = Header {
             chain: ChainId::Beacon,
             epoch: Epoch(0),
@@ -286,11 +184,12 @@ impl Bench {
         let config = ReplicaConfig {
             network: self.network.clone(),
             chain: ChainId::Beacon,
-            seats: self.seats.clone(),
-            me: Some((Member(member as u16), key(member))),
+            leaders: leader_cycle(&seats.committee, Hash::ZERO),
+            seats,
+            validator: Some((ValidatorId(member as u32), key(member))),
             genesis,
-            leaders: leader_cycle(&self.seats.committee, Hash::ZERO),
             guard: self.guards[member],
+            restored: std::mem::take(&mut self.restored),
             now: Timestamp(self.now),
         };
         let store = self.stores[member].clone();
@@ -304,23 +203,23 @@ impl Bench {
     }
 
     /// The process ends; whatever was not synced may be lost, and what it was sent meanwhile is.
-    pub(super) fn crash(&mut self, member: usize) {
+    pub(in crate::replica) fn crash(&mut self, member: usize) {
         let more = self.random(4);
         self.replicas[member] = None;
         self.stores[member].0.lock().unwrap().crash(more);
-        self.flying.retain(|_, (_, to, _)| *to != member);
+        self.flying.retain(|_, (_, to, ..)| *to != member);
     }
 
-    pub(super) fn copy_store(&self, member: usize) -> Disk {
+    pub(in crate::replica) fn copy_store(&self, member: usize) -> Disk {
         self.stores[member].0.lock().unwrap().clone()
     }
 
-    pub(super) fn replace_store(&mut self, member: usize, disk: Disk) {
+    pub(in crate::replica) fn replace_store(&mut self, member: usize, disk: Disk) {
         *self.stores[member].0.lock().unwrap() = disk;
         self.guards[member] = SignState::default();
     }
 
-    pub(super) fn give(&mut self, member: usize, item: u8) {
+    pub(in crate::replica) fn give(&mut self, member: usize, item: u8) {
         self.step(member, Input::Application(item));
     }
 
@@ -339,19 +238,21 @@ impl Bench {
         }
         let arrives = self.now + if self.in_order { 3 } else { 1 + self.random(5) as u64 };
         self.sent += 1;
-        self.flying.insert((arrives, self.sent), (from, to, message));
+        let epoch = self.replicas[from].as_ref().unwrap().era().epoch;
+        self.flying.insert((arrives, self.sent), (from, to, epoch, message));
     }
 
     /// Hands a member what a peer would say, at once; answers what it sends back to that peer.
-    pub(super) fn hear(&mut self, to: usize, from: usize, message: PeerMessage) -> Vec<PeerMessage> {
-        self.step(to, Input::Peer { from: Member(from as u16), message })
+    pub(in crate::replica) fn hear(&mut self, to: usize, from: usize, message: PeerMessage) -> Vec<PeerMessage> {
+        let epoch = self.replicas[to].as_ref().unwrap().era().epoch;
+        self.step(to, Input::Peer { from: ValidatorId(from as u32), epoch, message })
             .into_iter()
             .filter_map(|(at, answer)| (at == from).then_some(answer))
             .collect()
     }
 
     fn step(&mut self, member: usize, input: Input<u8>) -> Vec<(usize, PeerMessage)> {
-        let mut answers = Vec::new();
+        let (mut answers, mut reopen) = (Vec::new(), false);
         let Some(replica) = &mut self.replicas[member] else { return answers };
         let effects = replica.handle(Timestamp(self.now), input);
         self.steps += 1;
@@ -369,15 +270,19 @@ impl Bench {
                 }
                 Effect::Guard(state) => self.guards[member] = state,
                 Effect::Broadcast(message) => {
-                    (0..self.replicas.len()).for_each(|to| self.fly(member, to, message.clone()));
+                    self.office(member).into_iter().for_each(|to| self.fly(member, to, message.clone()));
                 }
                 Effect::Send(to, message) => {
-                    answers.push((to.index(), message.clone()));
+                    let to = self.office(member)[to.index()];
+                    answers.push((to, message.clone()));
                     if let Some(sends) = &mut self.sends {
-                        sends.push((self.now, member, to.index(), message.clone()));
+                        sends.push((self.now, member, to, message.clone()));
                     }
-                    self.fly(member, to.index(), message);
+                    self.fly(member, to, message);
                 }
+                Effect::Undone(blocks) => self.undone.extend(blocks),
+                Effect::BlocksRefused(reason) => self.blocks_refused.push(reason),
+                Effect::Reopen => reopen = true,
                 Effect::Refused { from, reason } => match &mut self.refused {
                     Some(list) => list.push((from.index(), reason)),
                     None => panic!("{member} refused a message of {from}: {reason}"),
@@ -386,14 +291,21 @@ impl Bench {
                     Some(list) => list.push(breach),
                     None => panic!("{member} halted: {breach}"),
                 },
-                Effect::Included { .. } | Effect::Certified { .. } | Effect::ReferencesGrew | Effect::Reply(()) => {}
+                Effect::Included { .. }
+                | Effect::Certified { .. }
+                | Effect::Entered(_)
+                | Effect::ReferencesGrew
+                | Effect::Reply(()) => {}
             }
+        }
+        if reopen {
+            self.restart(member);
         }
         answers
     }
 
     /// Lets `ms` milliseconds pass.
-    pub(super) fn run(&mut self, ms: u64) {
+    pub(in crate::replica) fn run(&mut self, ms: u64) {
         let end = self.now + ms;
         loop {
             let flight = self.flying.first_key_value().map(|((at, _), _)| *at);
@@ -405,8 +317,8 @@ impl Bench {
             }
             self.now = self.now.max(next);
             if flight.is_some_and(|at| at <= self.now) {
-                let (_, (from, to, message)) = self.flying.pop_first().unwrap();
-                self.step(to, Input::Peer { from: Member(from as u16), message });
+                let (_, (from, to, epoch, message)) = self.flying.pop_first().unwrap();
+                self.step(to, Input::Peer { from: ValidatorId(from as u32), epoch, message });
             } else if let Some((_, member)) = wakeup {
                 let before = self.replicas[member].as_ref().unwrap().next_wakeup();
                 self.step(member, Input::Tick);
@@ -417,15 +329,88 @@ impl Bench {
         self.now = end;
     }
 
+    /// The places of the members that one has in its era.
+    fn office(&self, member: usize) -> Vec<usize> {
+        let replica = self.replicas[member].as_ref().unwrap();
+        replica.seats().validators.iter().map(|validator| validator.0 as usize).collect()
+    }
+
+    /// Gives every observer the certified blocks that it lacks, from whoever has the most.
+    pub(in crate::replica) fn feed(&mut self) {
+        for observer in 0..self.replicas.len() {
+            let Some(replica) = self.replicas[observer].as_ref() else { continue };
+            if self.cut.contains(&observer) {
+                continue;
+            }
+            if replica.phase() != Phase::Observer {
+                let root = replica.era().root;
+                let others = (0..self.replicas.len()).filter(|other| !self.cut.contains(other));
+                let closed = others.filter_map(|other| self.replicas[other].as_ref()?.closed(&root)).next();
+                if let Some(closed) = closed {
+                    self.step(observer, Input::Closed(Box::new(closed)));
+                }
+                continue;
+            }
+            let next = replica.certified().header.height.next();
+            let others = (0..self.replicas.len()).filter(|other| !self.cut.contains(other));
+            let best = others.max_by_key(|other| self.replicas[*other].as_ref().map(|r| r.certified().header.height));
+            let blocks = best.and_then(|best| self.replicas[best].as_ref()?.certified_blocks(next));
+            if let Some(blocks) = blocks {
+                self.step(observer, Input::Blocks(Box::new(blocks)));
+            }
+        }
+    }
+
+    /// Lets time pass with observers fed every so often.
+    pub(in crate::replica) fn run_fed(&mut self, ms: u64) {
+        for _ in 0..ms / 50 {
+            self.run(50);
+            self.feed();
+        }
+    }
+
+    /// A member of the bench as it is.
+    pub(in crate::replica) fn replica(&self, member: usize) -> &Replica<Counting> {
+        self.replicas[member].as_ref().unwrap()
+    }
+
+    pub(in crate::replica) fn is_alive(&self, member: usize) -> bool {
+        self.replicas[member].is_some()
+    }
+
+    pub(in crate::replica) fn tick(&mut self, member: usize) {
+        self.step(member, Input::Tick);
+    }
+
+    /// Gives a member certified blocks.
+    pub(in crate::replica) fn blocks(&mut self, member: usize, blocks: CertifiedBlocks) {
+        self.step(member, Input::Blocks(Box::new(blocks)));
+    }
+
+    /// Tells a member that its era is over.
+    pub(in crate::replica) fn closed(&mut self, member: usize, closed: ClosedEra) {
+        self.step(member, Input::Closed(Box::new(closed)));
+    }
+
+    /// Hands a member what a peer would say in an era of this epoch.
+    pub(in crate::replica) fn hear_in(&mut self, to: usize, from: usize, epoch: Epoch, message: PeerMessage) {
+        self.step(to, Input::Peer { from: ValidatorId(from as u32), epoch, message });
+    }
+
+    /// Gives a member an era.
+    pub(in crate::replica) fn announce(&mut self, member: usize, plan: EraPlan) {
+        self.step(member, Input::Era(Box::new(plan)));
+    }
+
     /// Heights whose certified block is no base to a member's engine.
-    pub(super) fn certified_but_no_base(&self, member: usize) -> Vec<u64> {
+    pub(in crate::replica) fn certified_but_no_base(&self, member: usize) -> Vec<u64> {
         let replica = self.replicas[member].as_ref().unwrap();
         let missing = |height: &u64| !replica.engine.is_certified(&replica.certified_id(Height(*height)).unwrap());
         (1..=replica.certified().header.height.0).filter(missing).collect()
     }
 
     /// Whether the slot that it is belongs to a member.
-    pub(super) fn leads(&self, member: usize) -> bool {
+    pub(in crate::replica) fn leads(&self, member: usize) -> bool {
         let replica = self.alive().next().unwrap();
         let slot = replica.clock.slot_at(Timestamp(self.now));
         replica.engine.protocol().leader(slot) == Some(Member(member as u16))
@@ -435,24 +420,24 @@ impl Bench {
         self.replicas.iter().flatten()
     }
 
-    pub(super) fn certified_height(&self, member: usize) -> u64 {
+    pub(in crate::replica) fn certified_height(&self, member: usize) -> u64 {
         self.replicas[member].as_ref().unwrap().certified().header.height.0
     }
 
-    pub(super) fn certified_items(&self, member: usize) -> usize {
+    pub(in crate::replica) fn certified_items(&self, member: usize) -> usize {
         self.replicas[member].as_ref().unwrap().certified().state.len()
     }
 
-    pub(super) fn status(&self, member: usize) -> Status {
+    pub(in crate::replica) fn status(&self, member: usize) -> Status {
         self.replicas[member].as_ref().unwrap().status(Timestamp(self.now))
     }
 
-    pub(super) fn equivocators(&self) -> usize {
+    pub(in crate::replica) fn equivocators(&self) -> usize {
         self.alive().map(|replica| replica.engine.faulty().count()).sum()
     }
 
     /// All that live have certified about as much, agree where they have, and have applied at least `items` items.
-    pub(super) fn assert_agreement(&self, items: usize) {
+    pub(in crate::replica) fn assert_agreement(&self, items: usize) {
         let lowest = self.alive().map(|replica| replica.certified().header.height).min().unwrap();
         let highest = self.alive().map(|replica| replica.certified().header.height).max().unwrap();
         assert!(highest.0 - lowest.0 <= 2, "certified heights from {lowest} to {highest}");
@@ -465,7 +450,7 @@ impl Bench {
     }
 
     /// Messages said for certified blocks, and how many blocks those are, at the first live replica.
-    pub(super) fn messages_per_block(&self) -> (u64, u64) {
+    pub(in crate::replica) fn messages_per_block(&self) -> (u64, u64) {
         let replica = self.alive().next().unwrap();
         let blocks = replica.certified().header.height.0;
         let ids = (3..=blocks).map(|height| replica.certified_id(Height(height)).unwrap());

@@ -9,12 +9,14 @@ use crate::{
     advances::Advances,
     certificate::{Finality, FinalitySignature},
     codec,
+    evidence::Equivocation,
     hash::Hash,
     keys::Signature,
-    message::{Estimate, Evidence, Statement},
+    message::{Estimate, Statement},
     peer::{CiteEntry, PeerStatus},
     store::Table,
 };
+use crate::{hash::NetworkId, units::ChainId};
 use kakera_cbc::Cite;
 
 fn status(bench: &Bench, tip: Option<(u64, MessageId)>) -> PeerStatus {
@@ -338,14 +340,19 @@ fn evidence_needs_two_messages_that_the_accused_signed_at_one_place() {
     for (second, reason) in
         [(a.clone(), Refused::Evidence), (forged, Refused::Signature), (elsewhere, Refused::Evidence)]
     {
-        bench.hear(0, 3, PeerMessage::Evidence(Box::new(Evidence { first: a.clone(), second })));
+        let pair = Equivocation::of(a.clone(), second, puppet.era.network);
+        bench.hear(0, 3, PeerMessage::Evidence(Box::new(pair)));
         assert_eq!(bench.refused.as_mut().unwrap().pop(), Some((3, reason)));
     }
-    let stranger = Evidence { first: outside(&a), second: outside(&b) };
+    let stranger = Equivocation::of(outside(&a), outside(&b), puppet.era.network);
     bench.hear(0, 3, PeerMessage::Evidence(Box::new(stranger)));
     assert_eq!(bench.refused.as_mut().unwrap().pop(), Some((3, Refused::Signature)));
     assert_eq!(bench.equivocators(), 0);
-    bench.hear(0, 3, PeerMessage::Evidence(Box::new(Evidence { first: a, second: b })));
+    let pair = Equivocation::of(a, b, puppet.era.network);
+    let swapped = Equivocation { first: pair.second.clone(), second: pair.first.clone() };
+    bench.hear(0, 3, PeerMessage::Evidence(Box::new(swapped)));
+    assert_eq!(bench.refused.as_mut().unwrap().pop(), Some((3, Refused::Evidence)), "the other order");
+    bench.hear(0, 3, PeerMessage::Evidence(Box::new(pair)));
     bench.run(100);
     assert_eq!(bench.equivocators(), 3, "true evidence reaches everybody");
     assert_eq!(bench.refused, Some(Vec::new()));

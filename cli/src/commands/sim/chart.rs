@@ -5,26 +5,40 @@ use std::fmt::Write;
 
 /// A chart: one value of each series at each place.
 #[derive(Clone, Debug)]
-pub(super) struct Chart {
+pub(crate) struct Chart {
     /// Above it.
-    pub(super) title: String,
+    pub(crate) title: String,
     /// Under the horizontal axis.
-    pub(super) across: String,
+    pub(crate) across: String,
     /// Over the vertical axis: the unit.
-    pub(super) up: String,
+    pub(crate) up: String,
     /// The places from left to right; equally far from each other.
-    pub(super) places: Vec<String>,
+    pub(crate) places: Vec<String>,
     /// The lines.
-    pub(super) series: Vec<Series>,
+    pub(crate) series: Vec<Series>,
+    /// The vertical axis.
+    pub(crate) scale: Scale,
+}
+
+/// A vertical axis.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Scale {
+    /// From 0 in five even steps.
+    Even,
+    /// Powers of ten: from 10^least, an exponent below 0, to 1. Lines run out of the chart below.
+    Powers {
+        /// The lowest exponent shown.
+        least: i32,
+    },
 }
 
 /// A line.
 #[derive(Clone, Debug)]
-pub(super) struct Series {
+pub(crate) struct Series {
     /// In the legend.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// At each place; what is not finite is left out.
-    pub(super) values: Vec<f64>,
+    pub(crate) values: Vec<f64>,
 }
 
 const WIDTH: f64 = 640.0;
@@ -41,13 +55,11 @@ Arial,sans-serif;font-size:12px;fill:#374151}.t{font-size:16px;font-weight:600;f
 
 impl Chart {
     /// The document.
-    pub(super) fn svg(&self) -> String {
+    pub(crate) fn svg(&self) -> String {
         let (left, top, right, bottom) = PLOT;
         let height = bottom + 62.0 + 20.0 * self.series.len() as f64;
-        let values = self.series.iter().flat_map(|series| &series.values).copied().filter(|value| value.is_finite());
-        let step = nice_step(values.fold(0.0, f64::max));
-        let most = 5.0 * step;
-        let y = |value: f64| bottom - (bottom - top) * (value / most);
+        let axis = Axis::of(self);
+        let y = |value: f64| bottom - (bottom - top) * axis.at(value);
         let x = |place: usize| match self.places.len() {
             0 | 1 => (left + right) / 2.0,
             places => left + 20.0 + (right - left - 40.0) * place as f64 / (places - 1) as f64,
@@ -62,17 +74,23 @@ impl Chart {
             w = px(WIDTH),
             h = px(height),
         );
-        for line in 0..=5 {
-            let value = f64::from(line) * step;
+        if let Axis::Powers { .. } = axis {
+            let (width, height) = (px(right - left), px(bottom - top + 6.0));
+            let (x, y) = (px(left), px(top - 6.0));
+            let _ = writeln!(
+                text,
+                "<clipPath id=\"plot\"><rect x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\"/></clipPath>"
+            );
+        }
+        for (line, (value, name)) in axis.lines().into_iter().enumerate() {
             let class = if line == 0 { "axis" } else { "grid" };
             let _ = writeln!(
                 text,
-                "<line class=\"{class}\" x1=\"{}\" x2=\"{}\" y1=\"{at}\" y2=\"{at}\"/><text class=\"e\" x=\"{}\" y=\"{}\">{}</text>",
+                "<line class=\"{class}\" x1=\"{}\" x2=\"{}\" y1=\"{at}\" y2=\"{at}\"/><text class=\"e\" x=\"{}\" y=\"{}\">{name}</text>",
                 px(left),
                 px(right),
                 px(left - 8.0),
                 px(y(value) + 4.0),
-                number(value, step),
                 at = px(y(value)),
             );
         }
@@ -95,7 +113,7 @@ impl Chart {
             escaped(&self.across)
         );
         for (at, series) in self.series.iter().enumerate() {
-            text.push_str(&self.line(at, series, &x, &y, step));
+            text.push_str(&self.line(at, series, &x, &y, &axis));
             text.push_str(&legend(at, &series.name, bottom + 62.0 + 20.0 * at as f64));
         }
         text.push_str("</svg>\n");
@@ -108,28 +126,99 @@ impl Chart {
         series: &Series,
         x: &impl Fn(usize) -> f64,
         y: &impl Fn(f64) -> f64,
-        step: f64,
+        axis: &Axis,
     ) -> String {
         let points: Vec<(usize, f64)> =
-            series.values.iter().copied().enumerate().filter(|(_, value)| value.is_finite()).collect();
+            series.values.iter().copied().enumerate().filter(|(_, value)| axis.can_show(*value)).collect();
         let mut path = String::new();
         for (nth, (place, value)) in points.iter().enumerate() {
             let _ = write!(path, "{}{},{} ", if nth == 0 { 'M' } else { 'L' }, px(x(*place)), px(y(*value)));
         }
         let colour = COLOURS[at % COLOURS.len()];
         let mut text = stroke(at, path.trim_end());
-        for (place, value) in points {
+        if let Axis::Powers { .. } = axis {
+            text = format!("<g clip-path=\"url(#plot)\">{}</g>\n", text.trim_end());
+        }
+        for (place, value) in points.into_iter().filter(|(_, value)| axis.at(*value) >= 0.0) {
             let name = self.places.get(place).map_or("", String::as_str);
             let _ = writeln!(
                 text,
                 "<g><title>{}: {} at {}</title>{}</g>",
                 escaped(&series.name),
-                number(value, step / 10.0),
+                axis.exactly(value),
                 escaped(name),
                 mark(at, colour, x(place), y(value))
             );
         }
         text
+    }
+}
+
+/// A vertical axis with its numbers.
+enum Axis {
+    Even { step: f64 },
+    Powers { least: i32 },
+}
+
+impl Axis {
+    fn of(chart: &Chart) -> Axis {
+        match chart.scale {
+            Scale::Powers { least } => Axis::Powers { least: least.min(-1) },
+            Scale::Even => {
+                let values = chart.series.iter().flat_map(|series| &series.values).copied();
+                Axis::Even { step: nice_step(values.filter(|value| value.is_finite()).fold(0.0, f64::max)) }
+            }
+        }
+    }
+
+    fn can_show(&self, value: f64) -> bool {
+        value.is_finite() && (matches!(self, Axis::Even { .. }) || value > 0.0)
+    }
+
+    /// 0 at the bottom, 1 at the top.
+    fn at(&self, value: f64) -> f64 {
+        match self {
+            Axis::Even { step } => value / (5.0 * step),
+            Axis::Powers { least } => 1.0 - value.log10() / f64::from(*least),
+        }
+    }
+
+    /// Where lines go, the lowest first, and what is written there.
+    fn lines(&self) -> Vec<(f64, String)> {
+        match self {
+            Axis::Even { step } => (0..=5).map(|line| f64::from(line) * step).map(|v| (v, number(v, *step))).collect(),
+            Axis::Powers { least } => {
+                let apart = usize::try_from((-least + 5) / 6).unwrap_or(1).max(1);
+                let mut powers: Vec<i32> = (*least..=0).rev().step_by(apart).collect();
+                if powers.last() != Some(least) {
+                    powers.push(*least);
+                }
+                powers.into_iter().rev().map(|power| (10f64.powi(power), power_of_ten(power))).collect()
+            }
+        }
+    }
+
+    /// A value as a pointer that rests on it is told.
+    fn exactly(&self, value: f64) -> String {
+        match self {
+            Axis::Even { step } => number(value, step / 10.0),
+            Axis::Powers { .. } => format!("{value:.2e}"),
+        }
+    }
+}
+
+/// A power of ten as it is written.
+fn power_of_ten(power: i32) -> String {
+    let raised = |letter: char| match letter {
+        '-' => '⁻',
+        '1' => '¹',
+        '2' => '²',
+        '3' => '³',
+        digit => digit.to_digit(10).and_then(|digit| char::from_u32(0x2070 + digit)).unwrap_or(digit),
+    };
+    match power {
+        0 => "1".to_owned(),
+        power => ['1', '0'].into_iter().chain(power.to_string().chars().map(raised)).collect(),
     }
 }
 
@@ -208,6 +297,7 @@ mod tests {
                 Series { name: "half".to_owned(), values: vec![1.0, 2.5, f64::NAN] },
                 Series { name: "most".to_owned(), values: vec![4.0, 8.0, 9.5] },
             ],
+            scale: Scale::Even,
         };
         let svg = chart.svg();
         assert_eq!(svg, chart.svg(), "the same bytes");
@@ -219,5 +309,23 @@ mod tests {
         assert_eq!(svg.matches("<g><title>").count(), 5, "what is no number is left out");
         assert!(!svg.contains("NaN"));
         assert!(Chart { places: Vec::new(), series: Vec::new(), ..chart }.svg().ends_with("</svg>\n"));
+    }
+
+    #[test]
+    fn powers_of_ten_are_even_steps_and_what_is_below_is_cut_off() {
+        let chart = Chart {
+            title: "Odds".to_owned(),
+            across: "seats".to_owned(),
+            up: "probability".to_owned(),
+            places: ["4", "8", "16", "32"].map(ToOwned::to_owned).to_vec(),
+            series: vec![Series { name: "captured".to_owned(), values: vec![1.0, 1e-4, 1e-30, 0.0] }],
+            scale: Scale::Powers { least: -8 },
+        };
+        let svg = chart.svg();
+        for part in [">1</text>", ">10⁻⁸</text>", "M90,70 L", "1.00e-4 at 8", "clip-path=\"url(#plot)\""] {
+            assert!(svg.contains(part), "{part}: {svg}");
+        }
+        assert_eq!(svg.matches("<g><title>").count(), 2, "what lies below has no mark");
+        assert!(!svg.contains("inf") && !svg.contains("NaN"));
     }
 }

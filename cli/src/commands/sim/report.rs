@@ -1,7 +1,7 @@
 //! `kakera sim report`: one scenario in several sizes, and what changes as plots.
 
 use super::{
-    chart::{Chart, Series},
+    chart::{Chart, Scale, Series},
     jobs, worked_us,
 };
 use crate::{
@@ -142,6 +142,7 @@ fn charts(axis: &Axis, sizes: &[Size]) -> Vec<(&'static str, Chart)> {
         up: unit.to_owned(),
         places: sizes.iter().map(|size| (axis.place)(size).to_string()).collect(),
         series,
+        scale: Scale::Even,
     };
     vec![
         (

@@ -3,7 +3,7 @@
 use crate::{
     Target,
     choices::Choices,
-    world::{Room, World, secret},
+    world::{Room, World, heard, secret},
 };
 use kakera_chain::{
     Member, codec,
@@ -39,7 +39,7 @@ fn run(bytes: &[u8]) {
         let Some(message) = said(&room, &mut choices) else { continue };
         let listeners = choices.u8();
         for to in (0..3usize).filter(|to| listeners >> to & 1 == 0) {
-            drop(room.give(to, Input::Peer { from: FAULTY, message: message.clone() }));
+            drop(room.give(to, heard(FAULTY, message.clone())));
         }
     }
     // With everything said, and the faulty member silent, the others certify something new.

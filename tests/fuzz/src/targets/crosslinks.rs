@@ -6,12 +6,14 @@ use crate::{
     choices::Choices,
     world::{World, above, certify},
 };
-use kakera_beacon::BeaconState;
+use kakera_beacon::{Beacon, BeaconState, Court};
 use kakera_chain::{
-    application::Application,
+    application::{Application, Context},
     block::outbox_root,
     codec,
     crosslink::{BeaconItem, Crosslink},
+    era::EraPlan,
+    receipt::Receipt,
     units::{ChainId, Timestamp},
 };
 
@@ -25,24 +27,27 @@ pub(super) const TARGET: Target = Target {
 };
 
 fn run(bytes: &[u8]) {
-    let world = World::of_all();
     let mut choices = Choices::new(bytes);
-    let (at, good) = choices.of(&world.crosslinks);
-    let state = &world.states[*at];
-    let other = &choices.of(&world.crosslinks).1;
+    let all =
+        World::both().flat_map(|world| world.crosslinks.iter().map(move |(at, crosslink)| (world, *at, crosslink)));
+    let all: Vec<_> = all.collect();
+    let (world, at, good) = *choices.of(&all);
+    let state = &world.states[at];
+    let other = choices.of(&all).2;
     let mut changed = good.clone();
     let sealed = choices.below(3);
     for _ in 0..=choices.below(3) {
         change(&mut changed, other, &mut choices);
     }
     if sealed == 1 {
-        seal(&mut changed);
+        seal(&mut changed, world, state);
     }
     let mut beacon = world.beacon.clone();
     let mut after = state.clone();
-    let recorded = beacon.examine(&after, changed.clone()).and_then(|sound| after.record(&sound));
+    let court = Court::without_evidence(world.id());
+    let recorded = beacon.examine(&after, changed.clone()).and_then(|sound| after.record(&sound, &court));
     match &recorded {
-        Ok(()) => {
+        Ok(_) => {
             after.conservation().expect("what is recorded conserves the supply");
             if sealed != 1 {
                 assert_eq!((&changed.headers, &changed.receipts), (&good.headers, &good.receipts), "another content");
@@ -52,7 +57,7 @@ fn run(bytes: &[u8]) {
     }
     // The same as an item of a block, beside whatever else, and as gossip.
     let item = codec::encode(&BeaconItem::Crosslink(Box::new(changed)));
-    let context = above(&world.beacon_genesis, world.beacon_genesis.reference);
+    let context = next(world, at);
     let mut body = vec![item.clone()];
     if choices.flag() {
         body.push(codec::encode(&BeaconItem::Crosslink(Box::new(other.clone()))));
@@ -60,17 +65,23 @@ fn run(bytes: &[u8]) {
     let executed = beacon.execute(state, &context, &body, &[]);
     assert!(executed.is_err() || recorded.is_ok(), "a block recorded what alone is refused");
     drop(beacon.gossip(Timestamp(1), state, &item));
-    propose(&mut beacon, state, world);
+    propose(&mut beacon, at, world);
     // And bytes as they come.
     let raw = choices.rest();
     drop(canonical(raw, BeaconItem::decode));
     drop(beacon.gossip(Timestamp(1), state, raw));
 }
 
+/// The context of the block above this many.
+fn next(world: &World, at: usize) -> Context {
+    let header = at.checked_sub(1).map_or(&world.beacon_genesis, |below| &world.blocks[below].blocks[0].header);
+    above(header, world.seats(ChainId::Beacon), header.reference)
+}
+
 /// What waits in the pool makes a block that everybody can execute.
-fn propose(beacon: &mut kakera_beacon::Beacon, state: &BeaconState, world: &World) {
-    let context = above(&world.beacon_genesis, world.beacon_genesis.reference);
-    let proposal = beacon.propose(state, &context, false);
+fn propose(beacon: &mut Beacon, at: usize, world: &World) {
+    let (state, context) = (&world.states[at], next(world, at));
+    let proposal = beacon.propose(state, &context, false).expect("the beacon always can");
     let again = world.beacon.clone().execute(state, &context, &proposal.body, &proposal.witnesses);
     assert_eq!(again.unwrap().state_root, proposal.executed.state_root);
 }
@@ -83,13 +94,13 @@ fn change(crosslink: &mut Crosslink, other: &Crosslink, choices: &mut Choices<'_
             let place = choices.below(list.len().max(1));
             if let Some(receipt) = list.get(place) {
                 let bytes = choices.change(&codec::encode(receipt), &codec::encode(other));
-                if let Ok(receipt) = codec::decode(&bytes, 256) {
+                if let Ok(receipt) = codec::decode(&bytes, Receipt::MAX_BYTES) {
                     list[place] = receipt;
                 }
             }
         }
         1 if at < crosslink.receipts.len() => {
-            crosslink.receipts[at].extend(other.receipts.iter().flatten());
+            crosslink.receipts[at].extend(other.receipts.iter().flatten().cloned());
         }
         2 if at < crosslink.receipts.len() => drop(crosslink.receipts[at].pop()),
         3 if at < crosslink.receipts.len() => crosslink.receipts[at].reverse(),
@@ -132,8 +143,7 @@ fn change(crosslink: &mut Crosslink, other: &Crosslink, choices: &mut Choices<'_
 }
 
 /// Makes a changed crosslink consistent again, as a captured committee could.
-fn seal(crosslink: &mut Crosslink) {
-    let world = World::of_all();
+fn seal(crosslink: &mut Crosslink, world: &World, state: &BeaconState) {
     let (mut below, mut height) = (None, None);
     for (header, receipts) in crosslink.headers.iter_mut().zip(&crosslink.receipts) {
         header.outbox_root = outbox_root(receipts);
@@ -142,8 +152,8 @@ fn seal(crosslink: &mut Crosslink) {
         (below, height) = (Some(header.id(world.id())), Some(header.height.0));
     }
     let Some(last) = crosslink.headers.last() else { return };
-    if let Some(seats) = world.beacon.committees().chain(ChainId::Shard(crosslink.shard)) {
-        crosslink.certificate = certify(last, seats, seats.keys.len(), world.id());
+    if let Some(EraPlan { seats, .. }) = state.era_of(crosslink.shard, &Default::default()) {
+        crosslink.certificate = certify(last, &seats, seats.keys.len(), world.id());
     }
 }
 

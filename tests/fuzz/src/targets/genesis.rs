@@ -30,8 +30,9 @@ fn run(bytes: &[u8]) {
     assert_eq!(Network::parse(text).unwrap().id, network.id);
     let shards = network.genesis.shards;
     let allocated: u64 = (0..shards).map(|shard| network.allocation(ShardId(shard))).sum();
-    assert_eq!(allocated, network.supply(), "every account belongs to one shard");
     let held: u64 = network.genesis.validators.iter().map(|validator| u64::from(validator.seats)).sum();
+    let staked = network.genesis.staking.map_or(0, |staking| held * staking.seat);
+    assert_eq!(allocated + staked, network.supply(), "every account belongs to one shard, and every seat is paid for");
     if held <= DRAWN_SEATS {
         let committees = Committees::draw(&network);
         for chain in [ChainId::Beacon, ChainId::Shard(ShardId(0)), ChainId::Shard(ShardId(shards - 1))] {
@@ -43,7 +44,7 @@ fn run(bytes: &[u8]) {
 }
 
 fn seeds() -> Vec<Vec<u8>> {
-    let genesis = world::network().genesis;
+    let genesis = world::network(false).genesis;
     let text = toml::to_string(&genesis).unwrap();
     let mut lean = genesis.clone();
     lean.accounts.clear();
@@ -55,6 +56,7 @@ fn seeds() -> Vec<Vec<u8>> {
         text.clone(),
         toml::to_string(&lean).unwrap(),
         toml::to_string(&empty).unwrap(),
+        toml::to_string(&world::network(true).genesis).unwrap(),
         text.replace("shards = 2", "shards = 0"),
         text.replace("balance = ", "balance = 18446744073709551615 # "),
         text.replace("seats = 1", "seats = 65535"),

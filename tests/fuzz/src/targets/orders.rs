@@ -108,7 +108,7 @@ fn body(shard: &mut Shard, state: &ShardState, below: &kakera_chain::block::Head
         4 => witnesses[0] = choices.bytes(64).to_vec(),
         _ => {}
     }
-    let context = above(below, below.reference);
+    let context = above(below, World::of_all().seats(below.chain), below.reference);
     let Ok(executed) = shard.execute(state, &context, &body, &witnesses) else { return };
     assert_eq!(body.len(), witnesses.len());
     for (item, witness) in body.iter().zip(&witnesses) {

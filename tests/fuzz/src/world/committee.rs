@@ -8,12 +8,14 @@ use super::{
 use kakera_beacon::{Beacon, leader_seed};
 use kakera_chain::{
     BlockId, Member,
+    application::CertifiedBlocks,
     block::Block,
     certificate::Certificate,
     codec,
+    evidence::{Conflict, Equivocation},
     leaders::leader_cycle,
     machine::StateMachine,
-    message::{Evidence, SignedMessage},
+    message::SignedMessage,
     peer::PeerMessage,
     replica::{Effect, Input, InvalidStore, Refused, Replica, ReplicaConfig, SignState},
     store::{Row, Store, StoreFailure, Table, Write},
@@ -32,17 +34,34 @@ pub(crate) struct Rows(Mutex<Contents>);
 pub(crate) type Contents = BTreeMap<(Table, Vec<u8>), Vec<u8>>;
 
 impl Rows {
+    /// All rows.
+    pub(crate) fn contents(&self) -> Contents {
+        self.0.lock().unwrap().clone()
+    }
+
+    /// These rows.
+    pub(crate) fn of(rows: Contents) -> Rows {
+        Rows(Mutex::new(rows))
+    }
+
     fn write(&self, writes: Vec<Write>) {
         for write in &writes {
             if let Write::Put { table, value, key } = write {
                 check_row(*table, key, value);
             }
         }
+        self.keep(writes);
+    }
+
+    /// Writes whatever it is.
+    pub(crate) fn keep(&self, writes: Vec<Write>) {
         let mut rows = self.0.lock().unwrap();
         for write in writes {
             match write {
                 Write::Put { table, key, value } => drop(rows.insert((table, key), value)),
                 Write::Delete { table, key } => drop(rows.remove(&(table, key))),
+                Write::Clear { table } => rows.retain(|(of, _), _| *of != table),
+                Write::Below { table, key } => rows.retain(|(of, row), _| *of != table || *row >= key),
             }
         }
     }
@@ -62,7 +81,13 @@ fn check_row(table: Table, key: &[u8], value: &[u8]) {
             assert!(message.verify(seats, network).is_ok(), "an unsigned message was kept");
         }
         Table::Evidence => {
-            let Evidence { first, second } = codec::decode(value, usize::MAX).unwrap();
+            if key.len() > 2 {
+                let conflict: Conflict = codec::decode(value, usize::MAX).unwrap();
+                let seat = |_, _, member: Member| Some((seats.validators[member.index()], *seats.key(member)?));
+                conflict.verify(network, seat).unwrap();
+                return;
+            }
+            let Equivocation { first, second } = codec::decode(value, usize::MAX).unwrap();
             assert_eq!(place(&first), place(&second), "evidence of two places was kept");
             let (a, _) = first.verify(seats, network).unwrap();
             let (b, _) = second.verify(seats, network).unwrap();
@@ -77,6 +102,7 @@ fn check_row(table: Table, key: &[u8], value: &[u8]) {
             let root = world.beacon_genesis.id(network);
             certificate.verify(ChainId::Beacon, Epoch(0), root, seats, network).unwrap();
         }
+        Table::Undo => drop(codec::decode::<Vec<Write>>(value, usize::MAX).unwrap()),
         _ => {}
     }
 }
@@ -114,15 +140,16 @@ pub(crate) fn open(me: Option<Member>) -> Watched {
 pub(crate) fn reopen(me: Option<Member>, rows: Contents, now: u64) -> Result<Watched, InvalidStore> {
     let world = World::of_all();
     let seats = world.seats(ChainId::Beacon).clone();
-    let store = Arc::new(Rows(Mutex::new(rows)));
+    let store = Arc::new(Rows::of(rows));
     let config = ReplicaConfig {
         network: Arc::clone(&world.network),
         chain: ChainId::Beacon,
         leaders: leader_cycle(&seats.committee, leader_seed(&world.network, ChainId::Beacon)),
-        me: me.map(|member| (member, secret(seats.validators[member.index()]))),
+        validator: me.map(|member| seats.validators[member.index()]).map(|validator| (validator, secret(validator))),
         seats,
         genesis: world.beacon_genesis.clone(),
         guard: SignState::default(),
+        restored: false,
         now: Timestamp(now),
     };
     let replica = Replica::open(config, world.beacon.clone(), Arc::<Rows>::clone(&store))?;
@@ -130,9 +157,14 @@ pub(crate) fn reopen(me: Option<Member>, rows: Contents, now: u64) -> Result<Wat
 }
 
 impl Watched {
+    /// Hears a member of the first committee say something.
+    pub(crate) fn hear(&mut self, now: u64, from: Member, message: PeerMessage) -> Said {
+        self.step(now, heard(from, message))
+    }
+
     /// Whatever was heard, what is stored can be gone on from, at the same certified block.
     pub(crate) fn check_restart(&self, now: u64) {
-        let rows = self.store.0.lock().unwrap().clone();
+        let rows = self.store.contents();
         let again = reopen(self.replica.me(), rows, now);
         let again = again.unwrap_or_else(|reason| panic!("a replica cannot start again after what it heard: {reason}"));
         assert_eq!(again.replica.certified().id, self.replica.certified().id);
@@ -156,6 +188,12 @@ impl Watched {
     }
 }
 
+/// What a member of the first committee says, in the first era.
+pub(crate) fn heard(from: Member, message: PeerMessage) -> Input<kakera_chain::crosslink::Crosslink> {
+    let from = World::of_all().seats(ChainId::Beacon).validators[from.index()];
+    Input::Peer { from, epoch: Epoch(0), message }
+}
+
 /// What came of one input.
 #[derive(Default)]
 pub(crate) struct Said {
@@ -171,6 +209,8 @@ pub(crate) struct Recorded {
     pub(crate) kinds: Vec<PeerMessage>,
     /// The certified blocks by height, from 1 on.
     pub(crate) certified: Vec<BlockId>,
+    /// Those blocks, as they are given to who follows.
+    pub(crate) blocks: CertifiedBlocks,
     /// When it ended.
     pub(crate) end: u64,
     /// What the second member has stored by then.
@@ -197,16 +237,18 @@ fn record() -> Recorded {
     let certified: Vec<BlockId> =
         heights.map(|height| first.certified_id(kakera_chain::units::Height(height)).unwrap()).collect();
     assert!(certified.len() >= 4, "only {} blocks were certified", certified.len());
+    let blocks = first.certified_blocks(kakera_chain::units::Height(1)).unwrap();
+    assert_eq!(blocks.blocks.len(), certified.len());
     let mut kinds: BTreeMap<u8, PeerMessage> = BTreeMap::new();
     for (_, _, _, message) in &room.heard {
         kinds.entry(codec::encode(message)[0]).or_insert_with(|| message.clone());
     }
     let kinds = kinds.into_values().collect();
     let end = room.now;
-    let rows = room.members[1].as_ref().unwrap().store.0.lock().unwrap().clone();
+    let rows = room.members[1].as_ref().unwrap().store.contents();
     // What reaches the first member, and what it says itself, as it reaches the second.
     let by_or_to_first = |(at, from, to, message): (u64, Member, Member, PeerMessage)| {
         (to == Member(0) || (from, to) == (Member(0), Member(1))).then_some((at, from, message))
     };
-    Recorded { heard: room.heard.into_iter().filter_map(by_or_to_first).collect(), kinds, certified, end, rows }
+    Recorded { heard: room.heard.into_iter().filter_map(by_or_to_first).collect(), kinds, certified, blocks, end, rows }
 }

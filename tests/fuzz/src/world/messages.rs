@@ -5,7 +5,8 @@ use kakera_cbc::Cite;
 use kakera_chain::{
     BlockId, Member, MessageId,
     advances::Advances,
-    message::{Evidence, SignedMessage},
+    evidence::Equivocation,
+    message::SignedMessage,
     peer::{CiteEntry, Hello, PeerMessage, PeerStatus},
     units::{ChainId, Height, Timestamp, ValidatorId},
 };
@@ -35,7 +36,7 @@ pub(crate) fn unusual() -> Vec<PeerMessage> {
     let (id, block) = (MessageId([2; 32]), BlockId([3; 32]));
     let (tips, certified) = (vec![None, Some((3, id)), None, Some((u64::MAX, id))], (Height(3), block));
     vec![
-        PeerMessage::Evidence(Box::new(Evidence { first: carried.message.clone(), second: odd.clone() })),
+        PeerMessage::Evidence(Box::new(Equivocation { first: carried.message.clone(), second: odd.clone() })),
         PeerMessage::Messages(vec![carried.clone(), kakera_chain::peer::Carried { message: odd, ..carried }]),
         PeerMessage::Status(PeerStatus { tips, certified, question: Some(7), answer: Some(u64::MAX) }),
         PeerMessage::Since(vec![0, 1, 2, u64::MAX]),

@@ -3,13 +3,17 @@
 use super::SHARDS;
 use kakera_chain::{
     address::Address,
-    genesis::{Fees, Genesis, GenesisAccount, GenesisValidator, Lanes, Network, Role, Timing},
+    genesis::{Epochs, Fees, Genesis, GenesisAccount, GenesisValidator, Lanes, Network, Role, Staking, Timing},
     keys::SecretKey,
     units::{ShardId, ValidatorId},
 };
 
 /// Accounts of each shard.
 pub(crate) const ACCOUNTS: u64 = 3;
+
+const EPOCHS: Epochs =
+    Epochs { slots: 100, fallback_slots: 20, rotation_per_mille: 300, beacon_seats: None, unbonding: 2 };
+const STAKING: Staking = Staking { seat: 1_000, churn_seats: 4, reward: 3, reporter_per_mille: 100 };
 
 /// A validator's key.
 pub(crate) fn secret(validator: ValidatorId) -> SecretKey {
@@ -29,8 +33,8 @@ pub(crate) fn account_key(shard: u16, n: u64) -> SecretKey {
     (0..).map(key).filter(here).nth(usize::try_from(n).unwrap()).unwrap()
 }
 
-/// Four beacon validators; two shards of four seats, held by seven validators of which one has two.
-pub(crate) fn network() -> Network {
+/// Four beacon validators; two shards of four seats, held by seven validators of which one has two. With epochs or without.
+pub(crate) fn network(turns: bool) -> Network {
     let roles = [vec![(Role::Beacon, 1); 4], vec![(Role::Shard, 1); 6], vec![(Role::Shard, 2)]].concat();
     let validator = |(index, (role, seats)): (u32, (Role, u32))| GenesisValidator {
         name: format!("v{index}"),
@@ -56,6 +60,9 @@ pub(crate) fn network() -> Network {
         shard: timing,
         fees: Fees { block_gas: 1_000_000, block_bytes: 65_536, base_fee: 1, receipt_gas_percent: 50 },
         lanes: Lanes { bound: 8, lifetime_slots: 1_000 },
+        epochs: turns.then_some(EPOCHS),
+        staking: turns.then_some(STAKING),
+        risk: None,
         validators: (0..).zip(roles).map(validator).collect(),
         accounts: (0..SHARDS).flat_map(|shard| (0..ACCOUNTS).map(move |n| (shard, n))).map(account).collect(),
     };

@@ -2,7 +2,7 @@
 
 use super::{
     World,
-    committee::{Watched, open},
+    committee::{Watched, heard, open},
 };
 use kakera_beacon::Beacon;
 use kakera_chain::{
@@ -106,7 +106,7 @@ impl Room {
                 let (_, (from, to, message)) = self.flying.pop_first().unwrap();
                 let member = self.who[from];
                 self.heard.push((self.now, member, self.who[to], message.clone()));
-                let reasons = self.give(to, Input::Peer { from: member, message });
+                let reasons = self.give(to, heard(member, message));
                 refused.extend(reasons.into_iter().map(|reason| (member, to, reason)));
             } else if let Some((_, at)) = wakeup {
                 drop(self.give(at, Input::Tick));
