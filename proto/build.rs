@@ -6,7 +6,8 @@ use prost::Message as _;
 use std::{env, error::Error, fs, path::PathBuf};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let files = ["transactions", "chains", "beacon", "peer"].map(|name| format!("kakera/v1/{name}.proto"));
+    let files = ["transactions", "chains", "beacon", "validators", "peer", "sync"]
+        .map(|name| format!("kakera/v1/{name}.proto"));
     println!("cargo:rerun-if-changed=kakera");
     let descriptors = protox::compile(&files, ["."])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);

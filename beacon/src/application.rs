@@ -388,14 +388,8 @@ impl Application for Beacon {
         Some(Proposal { reference: context.reference, body, witnesses: Vec::new(), executed })
     }
 
-    fn certified(
-        &mut self,
-        _id: BlockId,
-        block: &Block,
-        before: &BeaconState,
-        after: &Executed<BeaconState>,
-    ) -> Change {
-        let mut writes = index::state_rows(block.header.height, &after.state, &after.receipts);
+    fn certified(&mut self, id: BlockId, block: &Block, before: &BeaconState, after: &Executed<BeaconState>) -> Change {
+        let mut writes = index::state_rows((block.header.height, id), before, &after.state, &after.receipts);
         for bytes in &block.body {
             let item = BeaconItem::decode(bytes).expect("the block was executed");
             let BeaconItem::Crosslink(crosslink) = item else { continue };

@@ -1,6 +1,8 @@
 //! A small network for tests: shards whose chains are made by hand, certified by their real committees.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+pub(crate) mod history;
+
 use crate::{
     Attendance, Beacon, BeaconState, Court, InvalidCrosslink, Offence, ShardRecord, Turned, draw::Bench, genesis_header,
 };
@@ -12,6 +14,7 @@ use kakera_chain::{
     certificate::{Certificate, Finality, FinalitySignature, Seats},
     codec,
     crosslink::Crosslink,
+    evidence,
     genesis::{Epochs, Fees, Genesis, GenesisAccount, GenesisValidator, Lanes, Network, Role, Staking, Timing},
     hash::{Hash, NetworkId, merkle_root},
     keys::SecretKey,
@@ -102,7 +105,12 @@ pub(crate) fn evidence(validator: ValidatorId, epoch: Epoch) -> Vec<u8> {
 /// Believes [`evidence`].
 pub(crate) fn judge(_: &BeaconState, bytes: &[u8], _: NetworkId) -> Result<Offence, ReturnReason> {
     let (validator, epoch) = codec::decode(bytes, 12).map_err(|_| ReturnReason::InvalidEvidence)?;
-    Ok(Offence { validator, epoch })
+    Ok(offence(validator, epoch))
+}
+
+/// What [`judge`] makes of evidence: an equivocation in shard 0.
+pub(crate) fn offence(validator: ValidatorId, epoch: Epoch) -> Offence {
+    Offence { validator, chain: ChainId::Shard(ShardId(0)), epoch, act: evidence::Offence::Equivocation { seq: 7 } }
 }
 
 /// The `n`th account of a shard.
@@ -167,6 +175,11 @@ impl World {
         let seats = |record: &Arc<ShardRecord>| state.seats(&record.bench.seats(), beacon.signatures());
         let first = state.shards.iter().map(|record| (record.bench.clone(), seats(record))).collect();
         World { network, beacon, state, reference, tips, first, lanes: BTreeMap::new() }
+    }
+
+    /// The shards' genesis headers.
+    pub(crate) fn genesis_headers(&self) -> Vec<Header> {
+        self.beacon.genesis().state.shards.iter().map(|record| record.last.header.clone()).collect()
     }
 
     /// Extends a shard's chain by one block a step and makes the crosslink over them.

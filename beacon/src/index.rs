@@ -2,21 +2,29 @@
 //!
 //! | table | key | value |
 //! | --- | --- | --- |
-//! | `State` | `beacon` ‖ height BE | [`BeaconState`] after a certified block, of the last [`STATES_KEPT`] ones |
+//! | `State` | `beacon` ‖ height BE | [`BeaconState`] after a certified block |
 //! | `State` | `emitted` ‖ height BE | the receipts that such a block emitted itself, where there are any |
+//! | `State` | `root` ‖ epoch BE | height and id of the root of the beacon's era, and [`BeaconState`] after it |
 //! | `Transactions` | `crosslink` ‖ shard BE ‖ shard height BE | height of the beacon block that recorded the header |
 //! | `Receipts` | borsh(lane) ‖ `seq` BE | [`RecordedReceipt`] |
 //! | `Consumed` | borsh(lane) ‖ `seq` BE | [`ConsumedAt`] |
+//!
+//! **How long states stay.** One stays while some shard's last recorded header refers to that height or a lower one: from
+//! there on the shard can be begun. All together they take [`STATES_BYTES`] at most, measured by the newest one, and the last
+//! [`STATES_KEPT`] stay in any case. The state after the root of an era of this chain stays for `epochs.unbonding` epochs:
+//! with the root's block it is a [`Checkpoint`](crate::Checkpoint). What goes follows from the states before and after a block
+//! alone; nothing is searched for.
 
 use crate::state::BeaconState;
 use borsh::{BorshDeserialize, BorshSerialize};
 use kakera_chain::{
+    BlockId,
     block::Header,
     codec,
     crosslink::Crosslink,
     receipt::{Lane, LaneCursor, Receipt},
     store::{Store, StoreFailure, Table, Write},
-    units::{ChainId, Height, ShardId},
+    units::{ChainId, Epoch, Height, ShardId},
 };
 
 /// A recorded receipt and where.
@@ -24,9 +32,9 @@ use kakera_chain::{
 pub struct RecordedReceipt {
     /// The receipt.
     pub receipt: Receipt,
-    /// The beacon block that recorded it.
+    /// The beacon block that recorded it; 0: not known, as this node has begun above it and fetched the receipt.
     pub beacon: Height,
-    /// The source's block that emitted it; of the beacon's own, that very block.
+    /// The source's block that emitted it; of the beacon's own, that very block. 0 where the other one is.
     pub shard: Height,
 }
 
@@ -39,9 +47,12 @@ pub struct ConsumedAt {
     pub shard: Height,
 }
 
-/// States kept, the newest one included.
+/// States kept at least, the newest one included.
 pub const STATES_KEPT: u64 = 64;
+/// Bytes of the states kept at most, if these are more than [`STATES_KEPT`].
+pub const STATES_BYTES: u64 = 256 * 1024 * 1024;
 
+const ROOT_KEY: &[u8] = b"root";
 const STATE_KEY: &[u8] = b"beacon";
 const EMITTED_KEY: &[u8] = b"emitted";
 /// A row's value is below this: a receipt and two heights are the longest.
@@ -72,18 +83,70 @@ pub fn consumed_at(store: &dyn Store, lane: Lane, seq: u64) -> Result<Option<Con
     read(store, Table::Consumed, &receipt_key(lane, seq))
 }
 
-/// The writes that store the state after a block and what it emitted, and forget what is older than needed: who follows
-/// several chains in one process may have stored more of one than of the other.
-pub(crate) fn state_rows(height: Height, state: &BeaconState, emitted: &Vec<Receipt>) -> Vec<Write> {
-    let mut writes = vec![Write::put(Table::State, at(STATE_KEY, height), codec::encode(state))];
+/// The writes that store the state after a block and what it emitted, and forget what is not needed any more.
+pub(crate) fn state_rows(
+    (height, id): (Height, BlockId),
+    before: &BeaconState,
+    state: &BeaconState,
+    emitted: &Vec<Receipt>,
+) -> Vec<Write> {
+    let bytes = codec::encode(state);
+    let length_before = borsh::object_length(before).unwrap_or(bytes.len());
+    let oldest_before = Height(height.0.saturating_sub(1));
+    let oldest_before = oldest_kept(oldest_before, before, length_before, STATES_BYTES);
+    let oldest = oldest_kept(height, state, bytes.len(), STATES_BYTES);
+    let mut writes = Vec::new();
+    if before.epoch < state.epoch {
+        writes.push(root_row((height, id), state));
+        let beacon = |state: &BeaconState, epoch| state.eras.contains_key(&(ChainId::Beacon, epoch));
+        let gone = before.eras.keys().filter(|(chain, epoch)| *chain == ChainId::Beacon && !beacon(state, *epoch));
+        writes.extend(gone.map(|(_, epoch)| Write::Delete { table: Table::State, key: root_key(*epoch) }));
+    }
+    writes.push(Write::put(Table::State, at(STATE_KEY, height), bytes));
     if !emitted.is_empty() {
         writes.push(Write::put(Table::State, at(EMITTED_KEY, height), codec::encode(emitted)));
     }
-    if let Some(old) = height.0.checked_sub(STATES_KEPT) {
-        let delete = |key| Write::Delete { table: Table::State, key: at(key, Height(old)) };
-        writes.extend([delete(STATE_KEY), delete(EMITTED_KEY)]);
+    for old in (oldest_before.0..oldest.0).map(Height) {
+        writes.extend([STATE_KEY, EMITTED_KEY].map(|key| Write::Delete { table: Table::State, key: at(key, old) }));
     }
     writes
+}
+
+/// The height of the oldest state kept once the block at `height` has led to this one, whose canonical bytes are `length`
+/// many.
+fn oldest_kept(height: Height, state: &BeaconState, length: usize, most_bytes: u64) -> Height {
+    let read = state.shards.iter().map(|record| record.last.header.reference.height);
+    let needed = read.min().unwrap_or(height);
+    let always = height.0.saturating_sub(STATES_KEPT - 1);
+    let most = (most_bytes / (length as u64).max(1)).max(STATES_KEPT);
+    Height(needed.0.min(always).max(height.0.saturating_sub(most - 1)))
+}
+
+/// The row of the root of an era of this chain, and the state that begins the era.
+pub(crate) fn root_row(root: (Height, BlockId), state: &BeaconState) -> Write {
+    Write::put(Table::State, root_key(state.epoch), [codec::encode(&root), codec::encode(state)].concat())
+}
+
+/// The row of the state after a block that was not executed here.
+pub(crate) fn state_row(height: Height, state: &BeaconState) -> Write {
+    Write::put(Table::State, at(STATE_KEY, height), codec::encode(state))
+}
+
+/// Where the root of an era of this chain stands, and the bytes of the state after it.
+pub(crate) type Root = ((Height, BlockId), Vec<u8>);
+
+/// The root of the beacon's era of an epoch, if it is kept.
+pub(crate) fn root_at(store: &dyn Store, epoch: Epoch) -> Result<Option<Root>, StoreFailure> {
+    const ROOT_BYTES: usize = 8 + 32;
+    let Some(mut bytes) = store.load(Table::State, &root_key(epoch))? else { return Ok(None) };
+    let damaged = |reason: &dyn std::fmt::Display| StoreFailure { table: Table::State, reason: reason.to_string() };
+    let state = bytes.split_off(bytes.len().min(ROOT_BYTES));
+    let root = codec::decode(&bytes, ROOT_BYTES).map_err(|error| damaged(&error))?;
+    Ok(Some((root, state)))
+}
+
+fn root_key(epoch: Epoch) -> Vec<u8> {
+    [ROOT_KEY, &epoch.0.to_be_bytes()].concat()
 }
 
 /// The stored state after the certified block at a height, if it is kept.
@@ -136,7 +199,7 @@ pub(crate) fn emitted_rows(receipts: &[Receipt], beacon: Height) -> Vec<Write> {
     receipts.iter().map(|receipt| receipt_row(receipt, beacon, beacon)).collect()
 }
 
-fn receipt_row(receipt: &Receipt, beacon: Height, shard: Height) -> Write {
+pub(crate) fn receipt_row(receipt: &Receipt, beacon: Height, shard: Height) -> Write {
     let value = codec::encode(&RecordedReceipt { receipt: receipt.clone(), beacon, shard });
     Write::put(Table::Receipts, receipt_key(receipt.lane, receipt.seq), value)
 }
@@ -170,6 +233,24 @@ mod tests {
     use super::*;
     use crate::fixture::{Step, World, lane};
     use kakera_chain::hash::Hash;
+    use std::sync::Arc;
+
+    #[test]
+    fn states_stay_down_to_what_is_read_but_for_so_many_bytes_and_never_less_than_64() {
+        let mut state = World::new().state;
+        let oldest = |state: &BeaconState, height, length, bytes| oldest_kept(Height(height), state, length, bytes).0;
+        assert_eq!(oldest(&state, 1_000, 100, 1 << 30), 0, "nothing is read yet");
+        assert_eq!(oldest(&state, 1_000, 100, 50_000), 501, "500 rows");
+        assert_eq!(oldest(&state, 1_000, 100, 1_000), 937, "64 rows");
+        assert_eq!(oldest(&state, 1_000, 0, 1_000), 1, "no length divides");
+        for (shard, read) in state.shards.iter_mut().zip([700, 650, 990]) {
+            Arc::make_mut(shard).last.header.reference.height = Height(read);
+        }
+        assert_eq!(oldest(&state, 1_000, 100, 1 << 30), 650);
+        assert_eq!(oldest(&state, 700, 100, 1 << 30), 637);
+        assert_eq!(oldest(&state, 10, 100, 1 << 30), 0);
+        assert_eq!(oldest(&state, u64::MAX, 1 << 30, 1), u64::MAX - 63);
+    }
 
     #[test]
     fn the_rows_of_a_crosslink_are_golden() {

@@ -29,9 +29,11 @@
 
 mod application;
 pub mod bias;
+mod checkpoint;
 mod committees;
 mod crosslink;
 pub mod draw;
+mod due;
 mod epochs;
 #[cfg(test)]
 mod fixture;
@@ -53,16 +55,19 @@ mod state;
 mod work;
 
 pub use application::{Beacon, InvalidBeaconBlock, MAX_BODY_BYTES, Reply};
+pub use checkpoint::{Checkpoint, InvalidCheckpoint, adopt, checkpoint_at, checkpoint_of, newest_checkpoint};
 pub use committees::{Committees, Standby, leader_seed};
 pub use crosslink::InvalidCrosslink;
+pub use due::{InvalidBodies, Lacking, RecordedReceipts, due_reading, missing_bodies, verify_bodies};
 pub use epochs::{Seating, receipts_toward};
 pub use genesis::genesis_header;
 pub use index::{
-    ConsumedAt, RecordedReceipt, STATES_KEPT, consumed_at, emitted_at, recorded_at, recorded_receipts, state_at,
+    ConsumedAt, RecordedReceipt, STATES_BYTES, STATES_KEPT, consumed_at, emitted_at, recorded_at, recorded_receipts,
+    state_at,
 };
 pub use life::{Court, Judge};
 pub use pool::Pool;
-pub use registry::{Joining, Offence, Registry, Slashed, Source, Status, Terms, Turned, Validator};
+pub use registry::{Joining, Offence, Registry, Slashed, Slashing, Source, Status, Terms, Turned, Validator};
 pub use rewards::{Attendance, Presence};
 pub use risk::{
     CommitteeRisk, NetworkRisk, TooRisky, adversary_seats, check_risk, committee_risk, network_risk, size_that_would_do,
@@ -71,3 +76,4 @@ pub use shuffle::{SHUFFLE_ROUNDS, Shuffle, compute_shuffled_index};
 pub use slashing::{InvalidReport, Window};
 pub use sound::{KnownCertificates, SoundCrosslink};
 pub use state::{BeaconState, Imbalance, Kind, LaneLog, Parameters, Pending, Recorded, ShardRecord, Solvency};
+pub use work::convicts;

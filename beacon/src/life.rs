@@ -86,7 +86,7 @@ impl BeaconState {
     fn carry_out(&mut self, request: &Receipt, court: &Court<'_>) -> Result<Option<Receipt>, ReturnReason> {
         let epoch = self.epoch;
         if let ReceiptAction::Evidence { from, bytes, transaction } = &request.action {
-            let (validator, amount) = self.punish(request, bytes, court)?;
+            let (validator, amount) = self.punish(request, *from, bytes, court)?;
             let (to, transaction) = (*from, *transaction);
             // Who reports itself gets the reporter's share, and loses the rest.
             let reward = ReceiptAction::Reward { validator, to, amount, transaction };
@@ -115,11 +115,12 @@ impl BeaconState {
     fn punish(
         &mut self,
         request: &Receipt,
+        who: Address,
         bytes: &[u8],
         court: &Court<'_>,
     ) -> Result<(ValidatorId, u64), ReturnReason> {
         let offence = (court.judge)(self, bytes, court.network)?;
-        let source = Source { from: request.lane.from, seq: request.seq };
+        let source = Source { from: request.lane.from, seq: request.seq, who };
         let slashed = Arc::make_mut(&mut self.registry).slash(offence, self.epoch, source)?;
         Ok((offence.validator, slashed.reporter_share))
     }

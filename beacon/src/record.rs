@@ -189,7 +189,8 @@ impl Ledger<'_> {
         }
         if let ReceiptAction::Return { original, amount, .. } = receipt.action {
             let returned = consumed.remove(&(lane.to, original));
-            if returned != Some(Pending { amount, kind: Kind::Ordinary }) {
+            let may = |pending: &Pending| (pending.amount, pending.kind) == (amount, Kind::Ordinary);
+            if !returned.as_ref().is_some_and(may) {
                 return Err(InvalidCrosslink::UnfoundedReturn { lane, seq });
             }
         }

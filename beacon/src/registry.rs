@@ -19,6 +19,7 @@ mod turn;
 use borsh::{BorshDeserialize, BorshSerialize};
 use kakera_chain::{
     address::Address,
+    evidence,
     genesis::{Network, Role},
     hash::Hash,
     keys::{PublicKey, parse_hex},
@@ -56,6 +57,25 @@ pub struct Validator {
     pub rewards: u64,
     /// The last epoch at whose beginning it was in a committee of that epoch or the next.
     pub seated: Epoch,
+    /// What it lost its stake for; nothing unless it is slashed.
+    pub slashing: Option<Slashing>,
+}
+
+/// What a validator lost its stake for. Amounts in the smallest unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Slashing {
+    /// The chain in whose committee it did it.
+    pub chain: ChainId,
+    /// The epoch of that committee.
+    pub epoch: Epoch,
+    /// What it did.
+    pub act: evidence::Offence,
+    /// The account that reported it.
+    pub reporter: Address,
+    /// What the reporter got.
+    pub reporter_share: u64,
+    /// What was burned.
+    pub burned: u64,
 }
 
 /// Where a validator is in its life.
@@ -189,6 +209,7 @@ impl Registry {
                     stake: network.stake_of(validator.seats),
                     rewards: 0,
                     seated: Epoch(0),
+                    slashing: None,
                 };
                 (id, Arc::new(entry))
             })

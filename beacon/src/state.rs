@@ -117,13 +117,16 @@ pub struct LaneLog {
     pub returned: u64,
 }
 
-/// What the beacon must remember of a receipt until it is consumed; its body is in the block that recorded it.
+/// What the beacon must remember of a receipt until it is consumed; its body is in the block that recorded it, and
+/// whoever lacks that block knows the body by its hash ([`crate::verify_bodies`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Pending {
     /// Its value, in the smallest unit.
     pub amount: u64,
     /// Whether it may be sent back.
     pub kind: Kind,
+    /// [`Receipt::digest`].
+    pub receipt: Hash,
 }
 
 /// Whether a receipt may be sent back.
@@ -300,7 +303,7 @@ impl LaneLog {
         };
         self.ordinary += u64::from(kind == Kind::Ordinary);
         self.returned += u64::from(kind == Kind::Return);
-        self.pending.push_back(Pending { amount: receipt.amount(), kind });
+        self.pending.push_back(Pending { amount: receipt.amount(), kind, receipt: receipt.digest() });
     }
 
     /// Consumes the first receipt pending; its `seq` is the cursor before.

@@ -12,6 +12,7 @@ use kakera_chain::{
     block::Figures,
     certificate::{Certificate, Seats},
     crosslink::Crosslink,
+    evidence::Guilty,
     hash::NetworkId,
     receipt::{Receipt, ReturnReason},
     signatures::Signatures,
@@ -20,7 +21,10 @@ use kakera_chain::{
 use std::sync::Arc;
 
 /// Whom evidence convicts, by the committees that a state remembers.
-pub(crate) fn convicts(state: &BeaconState, bytes: &[u8], network: NetworkId) -> Result<Offence, ReturnReason> {
+///
+/// # Errors
+/// Why it changes nothing: what its reporter would be told.
+pub fn convicts(state: &BeaconState, bytes: &[u8], network: NetworkId) -> Result<Offence, ReturnReason> {
     let unbonding = state.parameters.epochs.ok_or(ReturnReason::InvalidEvidence)?.unbonding;
     let window = Window { network, current: state.epoch, unbonding };
     let seat = |chain, epoch, member: Member| {
@@ -29,7 +33,7 @@ pub(crate) fn convicts(state: &BeaconState, bytes: &[u8], network: NetworkId) ->
     };
     let slashed = |id| state.registry.get(id).is_none_or(|validator| validator.status.is_gone());
     match window.judge(bytes, seat, slashed) {
-        Ok(guilty) => Ok(Offence { validator: guilty.validator, epoch: guilty.epoch }),
+        Ok(Guilty { validator, chain, epoch, offence: act, .. }) => Ok(Offence { validator, chain, epoch, act }),
         Err(InvalidReport::Stale { .. }) => Err(ReturnReason::StaleEvidence),
         Err(InvalidReport::Duplicate { validator }) => Err(state.registry.why_not_slashed(validator)),
         Err(_) => Err(ReturnReason::InvalidEvidence),

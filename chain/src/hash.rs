@@ -60,6 +60,8 @@ impl Tag {
     pub const SEED: Tag = Tag(b"kakera/seed     ");
     /// A validator's proof that it holds the key it is bonded with.
     pub const BOND: Tag = Tag(b"kakera/bond     ");
+    /// A receipt, as it is remembered by who does not keep its body.
+    pub const RECEIPT: Tag = Tag(b"kakera/receipt  ");
     /// A signature over an id: the id already names its purpose through its own tag.
     pub const SIGN: Tag = Tag(b"kakera/sign     ");
 

@@ -3,7 +3,8 @@
 use crate::{
     address::Address,
     bond::Bond,
-    hash::Hash,
+    codec,
+    hash::{Hash, Tag},
     units::{ChainId, Height, ValidatorId},
 };
 use borsh::{
@@ -180,6 +181,11 @@ impl Receipt {
     /// The value it carries.
     pub fn amount(&self) -> u64 {
         self.action.amount()
+    }
+
+    /// What is remembered of it where its body is not: `SHA-256(receipt tag ‖ borsh(receipt))`.
+    pub fn digest(&self) -> Hash {
+        Hash::of(&[Tag::RECEIPT.bytes(), &codec::encode(self)])
     }
 }
 

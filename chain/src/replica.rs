@@ -10,6 +10,7 @@
 //! Every input is handled to its end; what is to be done comes back as effects in the order of the crash contract:
 //! the store's writes (synced when something is to be said), the guard beside the store, then everything sent.
 
+mod adopt;
 mod conflict;
 mod doubt;
 mod eras;
@@ -30,6 +31,7 @@ mod sync;
 mod voice;
 
 pub use crate::era::{Era, EraPlan};
+pub use adopt::{adopt, is_begun};
 pub use eras::ClosedEra;
 pub use explain::BlockExplanation;
 pub use footprint::{Footprint, Holding};
@@ -339,6 +341,7 @@ impl<A: Application> StateMachine for Replica<A> {
             Input::Application(input) => self.serve(input),
         }
         self.settle();
+        self.ahead.begins = false;
         if self.out.halted.is_some() {
             self.voice.phase = Phase::Halted;
         }

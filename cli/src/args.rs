@@ -4,11 +4,13 @@ mod faults;
 mod lab;
 mod odds;
 mod sim;
+mod validator;
 
 pub(crate) use faults::FaultCommand;
 pub(crate) use lab::{AttackArgs, CensusArgs, Chain, DrawArgs, ExplainArgs, LabCommand, RandomArgs};
 pub(crate) use odds::{BiasArgs, RiskArgs, ShuffleArgs};
 pub(crate) use sim::{SimCommand, SimReportArgs, SimRunArgs};
+pub(crate) use validator::{BondArgs, GuardArgs, GuardCommand, JoinArgs, RequestArgs, RoleName, ValidatorCommand};
 
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -60,8 +62,20 @@ pub(crate) enum Command {
         #[arg(long)]
         head: bool,
     },
-    /// Show every node: how far it is, what is silent, what holds a chain back.
+    /// Show every node: how far it is, what is silent, what holds a chain back; and the epoch and its committees' risk.
     Status,
+    /// Show validators; bond one, let it leave, join a running network.
+    #[command(
+        subcommand,
+        after_help = "Examples:
+  kakera validator list
+  kakera validator status validator-3
+  kakera validator join --beacon node.example:7000 --endpoint me.example:7000 --from alice
+  kakera validator exit 21 --from alice
+
+docs/validators.md tells a validator's life."
+    )]
+    Validator(ValidatorCommand),
     /// Study consensus: replay, draw, make up and explain message DAGs.
     #[command(
         subcommand,
@@ -96,7 +110,7 @@ docs/sim.md says how to write a scenario, replay a failure and read the plots."
 pub(crate) enum TestnetCommand {
     /// Create the network if the directory is new, and start all its processes.
     Up {
-        /// What a new network consists of: demo, small, or a TOML file [default: demo].
+        /// What a new network consists of: demo, small, rotation, or a TOML file [default: demo].
         #[arg(long)]
         profile: Option<String>,
         /// Let the nodes of a new network reach each other without relays: a little faster, and nothing can happen to

@@ -4,7 +4,7 @@
 use crate::failure::{Failure, Result};
 use kakera_proto::v1::{
     self, accounts_client::AccountsClient, beacon_client::BeaconClient, chains_client::ChainsClient,
-    transactions_client::TransactionsClient,
+    sync_client::SyncClient, transactions_client::TransactionsClient, validators_client::ValidatorsClient,
 };
 use std::{
     future::Future,
@@ -22,6 +22,9 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 
 /// How long one call that is not a stream may take.
 const CALL_LIMIT: Duration = Duration::from_secs(5);
+
+/// Bytes of a genesis file at most: 65,535 validators and as many accounts.
+const GENESIS_BYTES: usize = 64 << 20;
 
 /// How often all nodes are tried.
 const ROUNDS: u32 = 2;
@@ -105,14 +108,15 @@ impl Client {
 
     /// What a node knows of itself and its chain.
     pub(crate) async fn status(&self) -> Result<v1::NodeStatus> {
-        let ask = |channel| async move { ChainsClient::new(channel).get_status(v1::GetStatusRequest {}).await };
+        let ask = |channel| async move { ChainsClient::new(channel).get_status(v1::GetStatusRequest::default()).await };
         self.call(self.turn(), ask).await
     }
 
     /// A certified block of the answering node's chain.
     pub(crate) async fn block_at(&self, height: u64) -> Result<v1::BlockInfo> {
         self.call(self.turn(), |channel| {
-            let request = v1::GetBlockRequest { which: Some(v1::get_block_request::Which::Height(height)) };
+            let request =
+                v1::GetBlockRequest { which: Some(v1::get_block_request::Which::Height(height)), chain: None };
             async move { ChainsClient::new(channel).get_block(request).await }
         })
         .await
@@ -121,7 +125,7 @@ impl Client {
     /// Why a block of the answering node's chain is final, or what holds it back.
     pub(crate) async fn explain(&self, which: v1::explain_request::Which) -> Result<v1::BlockExplanation> {
         self.call(self.turn(), |channel| {
-            let request = v1::ExplainRequest { which: Some(which.clone()) };
+            let request = v1::ExplainRequest { which: Some(which.clone()), chain: None };
             async move { ChainsClient::new(channel).explain(request).await }
         })
         .await
@@ -131,6 +135,59 @@ impl Client {
     pub(crate) async fn beacon_state(&self) -> Result<v1::BeaconState> {
         let ask = |channel| async move { BeaconClient::new(channel).get_state(v1::GetBeaconStateRequest {}).await };
         self.call(self.turn(), ask).await
+    }
+
+    /// Validators from a number on, or the one with a key.
+    pub(crate) async fn validators(&self, from: u32, key: Vec<u8>) -> Result<v1::ListValidatorsResponse> {
+        self.call(self.turn(), |channel| {
+            let request = v1::ListValidatorsRequest { from, key: key.clone() };
+            async move { ValidatorsClient::new(channel).list(request).await }
+        })
+        .await
+    }
+
+    /// Who lost its stake, from a number on.
+    pub(crate) async fn slashings(&self, from: u32) -> Result<v1::SlashingsResponse> {
+        let request = v1::SlashingsRequest { from };
+        self.call(self.turn(), |channel| async move { ValidatorsClient::new(channel).slashings(request).await }).await
+    }
+
+    /// The epoch and its committees.
+    pub(crate) async fn epoch(&self) -> Result<v1::EpochState> {
+        let request = v1::GetEpochRequest { shard: None };
+        self.call(self.turn(), |channel| async move { ValidatorsClient::new(channel).get_epoch(request).await }).await
+    }
+
+    /// The committees' risk, at the share that the network assumes.
+    pub(crate) async fn risk(&self) -> Result<v1::Risk> {
+        let request = v1::GetRiskRequest { adversary_per_mille: None };
+        self.call(self.turn(), |channel| async move { ValidatorsClient::new(channel).get_risk(request).await }).await
+    }
+
+    /// The genesis file.
+    pub(crate) async fn genesis(&self) -> Result<v1::GenesisFile> {
+        let ask = |channel| async move {
+            let mut client = ValidatorsClient::new(channel).max_decoding_message_size(GENESIS_BYTES);
+            client.get_genesis(v1::GetGenesisRequest {}).await
+        };
+        self.call(self.turn(), ask).await
+    }
+
+    /// The newest checkpoint that a node has, of so many bytes at most; empty if it has none.
+    pub(crate) async fn checkpoint(&self, limit: usize) -> Result<Vec<u8>> {
+        let ask = |channel| async move {
+            let mut client = SyncClient::new(channel).max_decoding_message_size(2 << 20);
+            client.get_checkpoint(v1::GetCheckpointRequest { root: Vec::new() }).await
+        };
+        let mut pieces = self.call(self.turn(), ask).await?;
+        let mut bytes = Vec::new();
+        while let Some(piece) = pieces.message().await.map_err(|status| anyhow::anyhow!("{}", status.message()))? {
+            bytes.extend(piece.canonical);
+            if bytes.len() > limit {
+                return Err(anyhow::anyhow!("the node's checkpoint has more than {limit} bytes").into());
+            }
+        }
+        Ok(bytes)
     }
 
     /// Opens the life cycle of a transaction on one node.

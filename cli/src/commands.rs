@@ -6,4 +6,5 @@ pub(crate) mod sim;
 pub(crate) mod status;
 pub(crate) mod testnet;
 pub(crate) mod transfer;
+pub(crate) mod validator;
 pub(crate) mod wallet;

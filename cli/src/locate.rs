@@ -45,7 +45,7 @@ impl Place {
         if !self.nodes.is_empty() {
             return Ok(self.nodes.clone());
         }
-        Ok(self.network()?.processes().iter().map(|process| process.endpoint.clone()).collect())
+        Ok(self.network()?.running_ones().map(|process| process.endpoint.clone()).collect())
     }
 
     /// A client of those nodes.

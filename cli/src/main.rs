@@ -60,6 +60,7 @@ async fn run(command: Command, place: &Place) -> Result<()> {
         Command::Track(args) => commands::transfer::track(args, place).await,
         Command::Account { account, head } => commands::account::run(&account, head, place).await,
         Command::Status => commands::status::run(place).await,
+        Command::Validator(command) => commands::validator::run(command, place).await,
         Command::Lab(command) => commands::lab::run(command, place).await,
         Command::Sim(command) => commands::sim::run(&command, place.output),
         Command::Demo(args) => demo::run(&args, place.output).await,

@@ -75,6 +75,15 @@ pub(crate) fn grouped(number: u64) -> String {
     text
 }
 
+/// A probability as people read it.
+pub(crate) fn odds(probability: f64) -> String {
+    match probability {
+        0.0 => "0".to_owned(),
+        p if p >= 0.001 => format!("{p:.3}"),
+        p => format!("{p:.1e}"),
+    }
+}
+
 /// The first eight hexadecimal digits of an id.
 pub(crate) fn short(id: &[u8]) -> String {
     hex::encode(&id[..id.len().min(4)])
@@ -89,6 +98,14 @@ mod tests {
         let rows = [vec!["a".to_owned(), "7".to_owned()], vec!["long".to_owned(), "1_234".to_owned()]];
         assert_eq!(table(&["name", "height"], &rows), "name  height\na          7\nlong   1_234");
         assert_eq!(table(&["none"], &[]), "none");
+    }
+
+    #[test]
+    fn odds_are_short() {
+        assert_eq!(
+            [0.0, 1.0, 0.859_34, 0.0123, 1e-7, 0.999_999_9].map(odds),
+            ["0", "1.000", "0.859", "0.012", "1.0e-7", "1.000"]
+        );
     }
 
     #[test]

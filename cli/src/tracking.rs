@@ -32,7 +32,7 @@ pub(crate) fn rank(stage: Stage) -> u8 {
         Stage::ShardFinal => 3,
         Stage::Recorded => 4,
         Stage::Delivered => 5,
-        Stage::Returned | Stage::Refused | Stage::Expired => 6,
+        Stage::Returned | Stage::Refused | Stage::Expired | Stage::Lost => 6,
     }
 }
 
@@ -48,6 +48,7 @@ pub(crate) fn name(stage: Stage) -> &'static str {
         Stage::Refused => "refused",
         Stage::Expired => "expired",
         Stage::Returned => "returned",
+        Stage::Lost => "lost",
     }
 }
 

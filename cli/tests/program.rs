@@ -42,11 +42,18 @@ fn exit_codes_tell_what_went_wrong() {
         ("testnet up --profile nothing", 2),
         ("testnet down", 5),
         ("lab replay nowhere.jsonl", 5),
+        ("validator list", 5),
+        ("validator list --node 127.0.0.1:1", 3),
+        ("validator join --beacon 127.0.0.1:1 --endpoint host:7 --no-start", 3),
+        ("validator join --beacon 127.0.0.1:1", 2),
+        ("validator guard export nowhere said.json", 5),
     ] {
         assert_eq!(code(home, line), expected, "kakera {line}");
     }
     assert!(home.join(".kakera/wallets/alice.key").exists());
-    assert!(!home.join("kakera-testnet").exists(), "nothing was made on the way");
+    for made in ["kakera-testnet", "kakera-validator"] {
+        assert!(!home.join(made).exists(), "nothing was made on the way: {made}");
+    }
 }
 
 #[test]

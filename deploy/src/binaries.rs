@@ -22,13 +22,24 @@ impl Binaries {
     /// Finds the binaries: in `KAKERA_BIN_DIR` if set, else beside the running program (or, for a test that Cargo
     /// runs from `deps`, one directory above).
     pub fn find() -> Result<Binaries> {
+        Binaries::among(&Binaries::places()?)
+    }
+
+    fn places() -> Result<Vec<PathBuf>> {
         if let Some(dir) = env::var_os("KAKERA_BIN_DIR") {
-            return Binaries::among(&[PathBuf::from(dir)]);
+            return Ok(vec![PathBuf::from(dir)]);
         }
         let program = env::current_exe().context("the running program has no path")?;
         let beside = program.parent().map(Path::to_owned).unwrap_or_default();
         let above = beside.parent().map(Path::to_owned).unwrap_or_default();
-        Binaries::among(&[beside, above])
+        Ok(vec![beside, above])
+    }
+
+    /// One program of this project, looked for where the binaries are.
+    pub fn program(name: &str) -> Result<PathBuf> {
+        let dirs = Binaries::places()?;
+        let found = dirs.iter().map(|dir| dir.join(name)).find(|path| path.is_file());
+        found.ok_or_else(|| Error::NoBinary { name: name.to_owned(), looked: listed(&dirs) })
     }
 
     /// The first of `dirs` that holds both binaries.
@@ -37,7 +48,7 @@ impl Binaries {
         let found = dirs.iter().find(|dir| holds(dir, Role::Beacon) && holds(dir, Role::Shard));
         found.map(|dir| Binaries { dir: dir.clone() }).ok_or_else(|| Error::NoBinary {
             name: format!("{} or {}", file_name(Role::Beacon), file_name(Role::Shard)),
-            looked: dirs.iter().map(|dir| dir.display().to_string()).collect::<Vec<_>>().join(", "),
+            looked: listed(dirs),
         })
     }
 
@@ -48,6 +59,10 @@ impl Binaries {
         command.arg(format!("--die-with-parent={}", std::process::id()));
         command
     }
+}
+
+fn listed(dirs: &[PathBuf]) -> String {
+    dirs.iter().map(|dir| dir.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
 fn file_name(role: Role) -> &'static str {

@@ -2,20 +2,20 @@
 
 use crate::{
     error::{Error, Result},
+    files::{NodeFile, Secrets, hex_line},
     keys, links,
     network::{FORMAT, Network, NetworkFile, Process, relay},
     ports,
     profiles::Profile,
 };
 use anyhow::{Context, anyhow};
-use kakera_beacon::Committees;
+use kakera_beacon::{Committees, check_risk};
 use kakera_chain::{
     address::Address,
     genesis::{self, Genesis, GenesisAccount, GenesisValidator, Role},
     keys::SecretKey,
     units::{ShardId, ValidatorId},
 };
-use serde::Serialize;
 use std::{
     collections::BTreeMap,
     fs,
@@ -28,20 +28,6 @@ use std::{
 /// From the creation to slot 0: about what a dozen processes need to start. Later starts only find slots passed.
 const START_MS: u64 = 1_500;
 
-/// The contents of a `node.toml`; paths are relative to the file.
-#[derive(Debug, Serialize)]
-struct NodeFile<'a> {
-    genesis: &'a str,
-    key: &'a str,
-    data: &'a str,
-    listen: &'a str,
-    metrics: &'a str,
-    log: &'a str,
-    log_format: &'a str,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    via: BTreeMap<&'a str, SocketAddr>,
-}
-
 /// How the nodes of a network reach each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wiring {
@@ -51,19 +37,18 @@ pub enum Wiring {
     Relayed,
 }
 
-/// The contents of a `randomness` file.
-#[derive(Debug, Serialize)]
-struct RandomnessFile {
-    seed: String,
-    links: u32,
-}
-
 /// One validator before it is written down.
 struct Fresh {
     process: Process,
-    key: SecretKey,
-    randomness: [u8; 32],
+    secrets: Secrets,
     seats: u32,
+}
+
+impl Fresh {
+    /// On one machine the operator owns itself; a deployment names an account kept elsewhere.
+    fn owner(&self) -> Address {
+        Address::of(&self.secrets.key.public())
+    }
 }
 
 /// Creates the network of a profile in `dir`, which must be empty or not exist. Starts nothing.
@@ -98,6 +83,8 @@ pub fn create_wired(dir: &Path, profile: &Profile, wiring: Wiring) -> Result<Net
     // Judged before anything is written: a wrong profile leaves an empty directory.
     let checked = genesis::Network::parse(&text)
         .map_err(|error| Error::Profile { profile: profile.name.clone(), reason: error.to_string() })?;
+    check_risk(&checked)
+        .map_err(|error| Error::Profile { profile: profile.name.clone(), reason: error.to_string() })?;
     let committees = Committees::draw(&checked);
     for (id, fresh) in (0..).map(ValidatorId).zip(&mut validators) {
         let seated = committees.shards.iter().position(|seats| seats.validators.contains(&id));
@@ -118,6 +105,7 @@ pub fn create_wired(dir: &Path, profile: &Profile, wiring: Wiring) -> Result<Net
         format: FORMAT,
         name: profile.name.clone(),
         shards: profile.shards,
+        epochs: profile.epochs.is_some(),
         relays,
         processes: validators.into_iter().map(|fresh| fresh.process).collect(),
     };
@@ -140,12 +128,7 @@ fn fresh_validators(profile: &Profile, ports: Vec<u16>) -> Result<Vec<Fresh>> {
             *number += 1;
             let mut address = || format!("127.0.0.1:{}", ports.next().expect("two ports a process were found"));
             let process = Process { name, role: group.role, shard: None, endpoint: address(), metrics: address() };
-            validators.push(Fresh {
-                process,
-                key: keys::fresh_key()?,
-                randomness: keys::entropy()?,
-                seats: group.seats,
-            });
+            validators.push(Fresh { process, secrets: Secrets::fresh()?, seats: group.seats });
         }
     }
     Ok(validators)
@@ -154,6 +137,10 @@ fn fresh_validators(profile: &Profile, ports: Vec<u16>) -> Result<Vec<Fresh>> {
 fn genesis_of(profile: &Profile, validators: &[Fresh], faucets: &[SecretKey]) -> Result<Genesis> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|_| anyhow!("the clock is set before 1970"))?;
     let now_ms = u64::try_from(now.as_millis()).context("the clock is set absurdly late")?;
+    let account = |address, balance| GenesisAccount { address, balance };
+    let faucets = faucets.iter().map(|key| account(Address::of(&key.public()), profile.faucet_balance));
+    let balance = profile.owner_balance;
+    let owners = validators.iter().filter_map(|fresh| Some(account(fresh.owner(), balance?)));
     Ok(Genesis {
         name: profile.name.clone(),
         genesis_time_ms: now_ms + START_MS,
@@ -164,26 +151,22 @@ fn genesis_of(profile: &Profile, validators: &[Fresh], faucets: &[SecretKey]) ->
         shard: profile.shard,
         fees: profile.fees,
         lanes: profile.lanes,
-        epochs: None,
-        staking: None,
-        risk: None,
+        epochs: profile.epochs,
+        staking: profile.staking,
+        risk: profile.risk,
         validators: validators
             .iter()
             .map(|fresh| GenesisValidator {
                 name: fresh.process.name.clone(),
                 role: fresh.process.role,
-                key: fresh.key.public(),
+                key: fresh.secrets.key.public(),
                 seats: fresh.seats,
                 endpoint: fresh.process.endpoint.clone(),
-                // On one machine the operator owns itself; a deployment names an account kept elsewhere.
-                owner: Address::of(&fresh.key.public()),
-                commitment: keys::commitment(fresh.randomness).to_string(),
+                owner: fresh.owner(),
+                commitment: fresh.secrets.commitment().to_string(),
             })
             .collect(),
-        accounts: faucets
-            .iter()
-            .map(|key| GenesisAccount { address: Address::of(&key.public()), balance: profile.faucet_balance })
-            .collect(),
+        accounts: faucets.chain(owners).collect(),
     })
 }
 
@@ -201,24 +184,19 @@ fn write_node(
     builder: &fs::DirBuilder,
 ) -> Result<()> {
     builder.create(dir.join("data")).with_context(|| format!("cannot create {}", dir.display()))?;
-    keys::write_secret(&dir.join("key"), &hex_line(&fresh.key.to_seed()))?;
-    let randomness = RandomnessFile { seed: hex::encode(fresh.randomness), links: keys::CHAIN_LINKS };
-    keys::write_secret(&dir.join("randomness"), &toml::to_string(&randomness).context("randomness")?)?;
+    fresh.secrets.write(dir)?;
     let config = NodeFile {
         genesis: "../genesis.toml",
         key: "key",
         data: "data",
         listen: &fresh.process.endpoint,
-        metrics: &fresh.process.metrics,
+        metrics: Some(&fresh.process.metrics),
         log: &profile.log,
         log_format: "text",
+        checkpoint: None,
         via,
     };
-    write(&dir.join("node.toml"), &toml::to_string(&config).context("node.toml")?)
-}
-
-fn hex_line(bytes: &[u8]) -> String {
-    format!("{}\n", hex::encode(bytes))
+    config.write(dir)
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {
@@ -230,6 +208,7 @@ fn write(path: &Path, text: &str) -> Result<()> {
 mod tests {
     use super::*;
     use crate::process::ProcessState;
+    use kakera_chain::genesis::RiskLimit;
 
     #[test]
     fn a_created_network_is_complete_and_checked() {
@@ -264,12 +243,47 @@ mod tests {
     }
 
     #[test]
+    fn where_committees_change_everybody_has_something_to_do_and_owners_have_money() {
+        let dir = tempfile::tempdir().unwrap();
+        let network = create_wired(&dir.path().join("net"), &Profile::rotation(), Wiring::Relayed).unwrap();
+        let genesis = network.genesis().unwrap().genesis;
+        let profile = Profile::rotation();
+        assert_eq!((genesis.epochs, genesis.staking, genesis.risk), (profile.epochs, profile.staking, None));
+        let standbys =
+            network.processes().iter().filter(|process| process.role == Role::Shard && process.shard.is_none());
+        assert_eq!((standbys.count(), network.running_ones().count(), network.has_epochs()), (5, 21, true));
+        assert_eq!(genesis.accounts.len(), 3 + 21);
+        for validator in &genesis.validators {
+            assert_eq!(validator.owner, Address::of(&validator.key));
+            let account = genesis.accounts.iter().find(|account| account.address == validator.owner).unwrap();
+            assert_eq!(Some(account.balance), profile.owner_balance);
+            let secrets = Secrets::read(&network.process_dir(&validator.name)).unwrap();
+            assert_eq!(
+                (secrets.key.public(), secrets.commitment().to_string()),
+                (validator.key, validator.commitment.clone())
+            );
+        }
+    }
+
+    #[test]
+    fn where_they_stay_standbys_are_not_started() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut profile = Profile::small();
+        profile.validators[1].count = 6;
+        let network = create(&dir.path().join("net"), &profile).unwrap();
+        assert_eq!((network.processes().len(), network.running_ones().count(), network.has_epochs()), (10, 8, false));
+    }
+
+    #[test]
     fn a_profile_that_genesis_refuses_says_why() {
         let dir = tempfile::tempdir().unwrap();
         let mut profile = Profile::small();
         profile.committee_seats = 5;
         let error = create(&dir.path().join("net"), &profile).unwrap_err();
         assert!(error.to_string().contains("5 are needed"), "{error}");
+        let risk = Some(RiskLimit { adversary_per_mille: 250, capture: 1e-6, stall: 1.0 });
+        let error = create(&dir.path().join("net"), &Profile { risk, ..Profile::rotation() }).unwrap_err();
+        assert!(error.to_string().contains("no committee size would do with 17 seats"), "{error}");
         assert!(!Network::exists(&dir.path().join("net")));
     }
 }

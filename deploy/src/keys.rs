@@ -1,11 +1,8 @@
-//! Keys of a new network: validators', faucets', and the hash chains of random numbers.
+//! Keys of a new network: validators' and faucets'.
 
 use anyhow::{Context, Result};
-use kakera_chain::{address::Address, hash::Hash, keys::SecretKey, units::ShardId};
+use kakera_chain::{address::Address, keys::SecretKey, units::ShardId};
 use std::{fs, io::Write, os::unix::fs::OpenOptionsExt, path::Path};
-
-/// Links of a validator's chain of random numbers: one is revealed per beacon block it proposes.
-pub(crate) const CHAIN_LINKS: u32 = 65_536;
 
 /// A key from the operating system's entropy.
 pub(crate) fn fresh_key() -> Result<SecretKey> {
@@ -27,11 +24,6 @@ pub(crate) fn fresh_key_in(shard: ShardId, shards: u16) -> Result<SecretKey> {
             return Ok(key);
         }
     }
-}
-
-/// The end of the chain `x, SHA-256(x), SHA-256(SHA-256(x)), ...` after [`CHAIN_LINKS`] links.
-pub(crate) fn commitment(seed: [u8; 32]) -> Hash {
-    (0..CHAIN_LINKS).fold(Hash(seed), |link, _| Hash::of(&[&link.0]))
 }
 
 /// Writes a secret: readable by its owner only, never over an existing file.
@@ -57,13 +49,6 @@ mod tests {
             let key = fresh_key_in(ShardId(shard), 5).unwrap();
             assert_eq!(Address::of(&key.public()).shard(5), ShardId(shard));
         }
-    }
-
-    #[test]
-    fn the_commitment_is_the_last_link() {
-        let first = Hash::of(&[&[7; 32]]);
-        let rest = (1..CHAIN_LINKS).fold(first, |link, _| Hash::of(&[&link.0]));
-        assert_eq!(commitment([7; 32]), rest);
     }
 
     #[test]

@@ -28,6 +28,7 @@
 pub mod binaries;
 pub mod create;
 pub mod error;
+pub mod files;
 mod keys;
 pub mod links;
 pub mod logs;
@@ -42,6 +43,7 @@ pub mod supervisor;
 pub use binaries::Binaries;
 pub use create::{Wiring, create, create_wired};
 pub use error::Error;
+pub use files::{NodeFile, Secrets};
 pub use links::Links;
 pub use network::{Network, Process};
 pub use orchestrator::Orchestrator;

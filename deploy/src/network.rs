@@ -40,6 +40,9 @@ pub(crate) struct NetworkFile {
     pub(crate) format: u32,
     pub(crate) name: String,
     pub(crate) shards: u16,
+    /// Whether committees change.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) epochs: bool,
     /// The port of the relays, for a network that has them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) relays: Option<u16>,
@@ -54,7 +57,7 @@ pub struct Process {
     pub name: String,
     /// Which binary it is.
     pub role: Role,
-    /// The shard whose committee it sits in at genesis; none for the beacon and for standbys.
+    /// The shard that it serves at first; none for the beacon and for standbys.
     pub shard: Option<u16>,
     /// Where it answers gRPC: `host:port`.
     pub endpoint: String,
@@ -109,6 +112,21 @@ impl Network {
         self.file.shards
     }
 
+    /// Whether its committees change from epoch to epoch.
+    pub fn has_epochs(&self) -> bool {
+        self.file.epochs
+    }
+
+    /// Whether a process has anything to do: a standby has only where committees change.
+    pub fn runs(&self, process: &Process) -> bool {
+        self.file.epochs || process.role == Role::Beacon || process.shard.is_some()
+    }
+
+    /// The processes that have anything to do, in the order of the registry.
+    pub fn running_ones(&self) -> impl Iterator<Item = &Process> {
+        self.file.processes.iter().filter(|process| self.runs(process))
+    }
+
     /// Whether its nodes reach each other through relays, so that its links can be broken.
     pub fn is_relayed(&self) -> bool {
         self.file.relays.is_some()
@@ -129,7 +147,7 @@ impl Network {
         self.file.processes.iter().filter(|process| process.role == Role::Beacon)
     }
 
-    /// The processes of a shard's committee at genesis.
+    /// The processes of a shard's first committee.
     pub fn members_of(&self, shard: ShardId) -> impl Iterator<Item = &Process> {
         self.file.processes.iter().filter(move |process| process.shard == Some(shard.0))
     }

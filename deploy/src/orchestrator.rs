@@ -101,9 +101,9 @@ impl Orchestrator {
         Ok(running)
     }
 
-    /// Starts every process that does not run.
+    /// Starts every process that has something to do and does not run.
     pub fn start_all(&self) -> Result<()> {
-        for process in self.network.processes() {
+        for process in self.network.running_ones() {
             if self.network.state(&process.name)?.running().is_none() {
                 self.start(&process.name)?;
             }

@@ -1,12 +1,12 @@
 //! Profiles: what a network consists of, before any key, port or time is chosen.
 
 use crate::error::{Error, Result};
-use kakera_chain::genesis::{Fees, Lanes, Role, Timing};
+use kakera_chain::genesis::{Epochs, Fees, Lanes, RiskLimit, Role, Staking, Timing};
 use serde::{Deserialize, Serialize};
 use std::{fs, path::Path};
 
-/// The shape of a network. Built in: `demo` and `small`; any other comes from a TOML file of this shape.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The shape of a network. Built in: `demo`, `small` and `rotation`; any other comes from a TOML file of this shape.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
     /// For people; also the network's name.
@@ -17,6 +17,9 @@ pub struct Profile {
     pub committee_seats: u32,
     /// Each shard's faucet starts with this, in the smallest unit.
     pub faucet_balance: u64,
+    /// The account that owns a validator, the one of the validator's own key, starts with this; nothing: there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner_balance: Option<u64>,
     /// The `tracing` filter of the processes.
     pub log: String,
     /// The beacon chain's timing.
@@ -27,6 +30,15 @@ pub struct Profile {
     pub fees: Fees,
     /// Lanes between shards.
     pub lanes: Lanes,
+    /// Epochs; nothing: the first committees stay for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<Epochs>,
+    /// Stake; nothing: nobody joins or leaves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staking: Option<Staking>,
+    /// How likely a captured committee may be; nothing: the network starts whatever the odds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub risk: Option<RiskLimit>,
     /// Validators, in the order of the registry.
     pub validators: Vec<ValidatorGroup>,
 }
@@ -44,7 +56,7 @@ pub struct ValidatorGroup {
 }
 
 /// The names of the built-in profiles.
-pub const BUILT_IN: [&str; 2] = ["demo", "small"];
+pub const BUILT_IN: [&str; 3] = ["demo", "small", "rotation"];
 
 /// Processes that a network on one machine may have.
 pub const MAX_PROCESSES: u32 = 256;
@@ -59,11 +71,15 @@ impl Profile {
             shards: 2,
             committee_seats: 4,
             faucet_balance: 1_000_000_000_000_000,
+            owner_balance: None,
             log: "info".to_owned(),
             beacon: timing,
             shard: timing,
             fees: Fees { block_gas: 20_000_000, block_bytes: 256 * 1024, base_fee: 1, receipt_gas_percent: 40 },
             lanes: Lanes { bound: 4096, lifetime_slots: 3000 },
+            epochs: None,
+            staking: None,
+            risk: None,
             validators: vec![
                 ValidatorGroup { role: Role::Beacon, count: 4, seats: 1 },
                 ValidatorGroup { role: Role::Shard, count: 8, seats: 1 },
@@ -84,11 +100,35 @@ impl Profile {
         }
     }
 
+    /// Committees that change: 4 beacon processes, 3 shards of 4 seats, and 5 more validators that stand by; epochs of 20
+    /// seconds. It shows the mechanism; so few seats are no security (`docs/committees.md`).
+    pub fn rotation() -> Profile {
+        Profile {
+            name: "rotation".to_owned(),
+            shards: 3,
+            owner_balance: Some(10_000_000_000),
+            epochs: Some(Epochs {
+                slots: 100,
+                fallback_slots: 30,
+                rotation_per_mille: 250,
+                beacon_seats: None,
+                unbonding: 2,
+            }),
+            staking: Some(Staking { seat: 1_000_000_000, churn_seats: 4, reward: 1_000_000, reporter_per_mille: 100 }),
+            validators: vec![
+                ValidatorGroup { role: Role::Beacon, count: 4, seats: 1 },
+                ValidatorGroup { role: Role::Shard, count: 17, seats: 1 },
+            ],
+            ..Profile::demo()
+        }
+    }
+
     /// A built-in profile by name, or one read from a TOML file.
     pub fn load(name_or_path: &str) -> Result<Profile> {
         match name_or_path {
             "demo" => return Ok(Profile::demo()),
             "small" => return Ok(Profile::small()),
+            "rotation" => return Ok(Profile::rotation()),
             _ => {}
         }
         let refuse = |reason: String| Error::Profile { profile: name_or_path.to_owned(), reason };
@@ -143,6 +183,12 @@ mod tests {
             assert_eq!(Profile::parse(&profile.to_toml()), Ok(profile));
         }
         assert_eq!((Profile::demo().processes(), Profile::small().processes()), (12, 8));
+        assert_eq!(Profile::rotation().processes(), 21);
+        let risky = Profile {
+            risk: Some(RiskLimit { adversary_per_mille: 250, capture: 1e-9, stall: 1.0 }),
+            ..Profile::rotation()
+        };
+        assert_eq!(Profile::parse(&risky.to_toml()), Ok(risky));
     }
 
     #[test]
@@ -154,6 +200,6 @@ mod tests {
         assert!(Profile::parse(&profile.to_toml()).unwrap_err().contains("256"));
         profile.validators[0].count = 0;
         assert!(Profile::parse(&profile.to_toml()).unwrap_err().contains("count of 0"));
-        assert!(Profile::load("/nowhere/at-all.toml").unwrap_err().to_string().contains("demo, small"));
+        assert!(Profile::load("/nowhere/at-all.toml").unwrap_err().to_string().contains("demo, small, rotation"));
     }
 }

@@ -98,7 +98,7 @@ fn serve(orchestrator: &Orchestrator, stop: &AtomicBool, dir: &Path) -> Result<(
     let listener = UnixListener::bind(socket.file("control.sock")).context("cannot open the control socket")?;
     listener.set_nonblocking(true).context("cannot open the control socket")?;
     orchestrator.start_all()?;
-    let names: Vec<String> = orchestrator.network().processes().iter().map(|process| process.name.clone()).collect();
+    let names: Vec<String> = orchestrator.network().running_ones().map(|process| process.name.clone()).collect();
     let mut interrupted = false;
     let limit = Instant::now() + START_LIMIT;
     // In short rounds, so that a stop is heard meanwhile.

@@ -5,7 +5,9 @@ pub mod admin;
 pub mod beacon;
 pub mod chains;
 pub mod explain;
+pub mod sync;
 pub mod transactions;
+pub mod validators;
 
 use crate::{
     core::{Core, Stopped},
@@ -35,7 +37,7 @@ pub struct Api {
     pub metrics: Arc<Metrics>,
 }
 
-/// The shard that this process serves.
+/// A shard that this process hosts.
 #[derive(Clone)]
 pub struct LocalShard {
     /// Which.
@@ -57,6 +59,16 @@ impl Api {
         let shards = self.network.genesis.shards;
         let known = u16::try_from(shard).ok().filter(|shard| *shard < shards);
         known.map(ShardId).ok_or(ApiError::UnknownShard { shard, shards })
+    }
+
+    /// Epochs for which evidence is taken; 0 where there is one epoch.
+    pub(crate) fn unbonding(&self) -> u64 {
+        self.network.genesis.epochs.map_or(0, |epochs| epochs.unbonding)
+    }
+
+    /// A chain of this network.
+    pub(crate) fn chain(&self, name: kakera_proto::v1::ChainName) -> Result<ChainId, ApiError> {
+        if name.beacon { Ok(ChainId::Beacon) } else { self.shard(name.shard).map(ChainId::Shard) }
     }
 
     /// Refuses a request that another node forwarded here by mistake: forwarding it again could go round for ever.

@@ -1,8 +1,8 @@
 //! What a node is told: a TOML file, flags that override it, and the network and key they lead to.
 
-use crate::ways::Ways;
+use crate::{checkpoint::Wish, ways::Ways};
 use clap::{Parser, ValueEnum};
-use kakera_beacon::{TooRisky, check_risk};
+use kakera_beacon::{TooRisky, check_risk, randomness::CHAIN_LINKS};
 use kakera_chain::{
     genesis::{GenesisValidator, InvalidGenesis, Network, Role},
     keys::{InvalidKey, PublicKey, SecretKey},
@@ -14,6 +14,7 @@ use std::{
     fs, io,
     net::SocketAddr,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 use thiserror::Error;
 
@@ -72,6 +73,8 @@ pub struct NodeConfig {
     /// How log lines look.
     #[serde(default)]
     pub log_format: LogFormat,
+    /// Where to begin following the beacon chain, instead of at the genesis file; heeded once, by an empty data directory.
+    pub checkpoint: Option<Wish>,
     /// Relays in the place of validators' endpoints, by the validators' names: only for fault labs.
     #[serde(default)]
     pub via: BTreeMap<String, SocketAddr>,
@@ -83,14 +86,22 @@ pub struct NodeConfig {
 }
 
 /// A configuration whose files were read and checked against each other.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Identity {
     /// The network.
     pub network: Network,
+    /// The genesis file as it was read.
+    pub genesis_text: Arc<str>,
     /// This validator's key.
     pub key: SecretKey,
-    /// Its place in the registry.
-    pub validator: ValidatorId,
+    /// What it does, or is to do.
+    pub role: Role,
+    /// Its place in the registry, where the genesis file lists it; others are found in the beacon's state.
+    pub validator: Option<ValidatorId>,
+    /// Its name, for people.
+    pub name: String,
+    /// The secret of its hash chain of random numbers: what it reveals in the blocks that it proposes.
+    pub randomness: Option<[u8; 32]>,
     /// Where the others are dialled.
     pub ways: Ways,
 }
@@ -124,15 +135,6 @@ pub enum ConfigError {
         /// Why.
         reason: InvalidGenesis,
     },
-    /// A network whose committees change: this program runs the rules of one epoch.
-    #[error(
-        "{}: the network has epochs, and this program keeps the first committees: run it on a genesis file without an \
-         [epochs] section", path.display()
-    )]
-    Epochs {
-        /// The genesis file.
-        path: PathBuf,
-    },
     /// A network whose committees are likelier captured than its own limit allows.
     #[error("{}: {reason}", path.display())]
     Risk {
@@ -149,7 +151,7 @@ pub enum ConfigError {
         /// Why.
         reason: InvalidKey,
     },
-    /// A key that no validator of the network has.
+    /// A key that no validator of the network has, where nobody can become one.
     #[error(
         "{}: its public key {public} belongs to no validator of {}: use the key of a validator that the genesis file \
          lists", path.display(), genesis.display()
@@ -161,6 +163,14 @@ pub enum ConfigError {
         public: PublicKey,
         /// The genesis file.
         genesis: PathBuf,
+    },
+    /// A `randomness` file that holds no secret of a hash chain.
+    #[error("{}: {reason}: put the validator's own file back, or remove it (its blocks then reveal nothing)", path.display())]
+    Randomness {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
     },
     /// A validator of the other role.
     #[error("{}: validator {name} has the role {found:?}: start kakera-{} with this key", path.display(), binary(*found))]
@@ -249,33 +259,56 @@ impl NodeConfig {
     /// # Errors
     /// The file at fault and what to do.
     pub fn identity(&self, role: Role) -> Result<Identity, ConfigError> {
-        let network = Network::parse(&read(&self.genesis, "the genesis file")?)
+        let genesis_text: Arc<str> = read(&self.genesis, "the genesis file")?.into();
+        let network = Network::parse(&genesis_text)
             .map_err(|reason| ConfigError::Genesis { path: self.genesis.clone(), reason })?;
-        if network.genesis.epochs.is_some() {
-            return Err(ConfigError::Epochs { path: self.genesis.clone() });
-        }
         check_risk(&network).map_err(|reason| ConfigError::Risk { path: self.genesis.clone(), reason })?;
         let key = SecretKey::parse(read(&self.key, "the key file")?.trim())
             .map_err(|reason| ConfigError::Key { path: self.key.clone(), reason })?;
         let public = key.public();
         let mine = (0..).zip(&network.genesis.validators).find(|(_, validator)| validator.key == public);
+        let ways = Ways::new(&network, &self.via)?;
+        let randomness = self.randomness()?;
         let Some((index, validator)) = mine else {
-            return Err(ConfigError::NotAValidator { path: self.key.clone(), public, genesis: self.genesis.clone() });
+            // Where stake is taken, anybody may become a validator; until then the process follows.
+            if network.genesis.epochs.is_none() || network.genesis.staking.is_none() {
+                let (path, genesis) = (self.key.clone(), self.genesis.clone());
+                return Err(ConfigError::NotAValidator { path, public, genesis });
+            }
+            let name = format!("validator {}", &public.to_string()[..8]);
+            return Ok(Identity { network, genesis_text, key, role, validator: None, name, randomness, ways });
         };
         if validator.role != role {
             let (path, name, found) = (self.key.clone(), validator.name.clone(), validator.role);
             return Err(ConfigError::WrongRole { path, name, found });
         }
-        let ways = Ways::new(&network, &self.via)?;
-        Ok(Identity { key, validator: ValidatorId(index), network, ways })
+        let name = validator.name.clone();
+        Ok(Identity { network, genesis_text, key, role, validator: Some(ValidatorId(index)), name, randomness, ways })
+    }
+
+    /// The secret in the file `randomness` beside the key, if there is one.
+    fn randomness(&self) -> Result<Option<[u8; 32]>, ConfigError> {
+        let path = self.key.with_file_name("randomness");
+        if !path.exists() {
+            return Ok(None);
+        }
+        let text = read(&path, "the randomness file")?;
+        let refuse = |reason: String| ConfigError::Randomness { path: path.clone(), reason };
+        let file: RandomnessFile = toml::from_str(&text).map_err(|error| refuse(error.to_string()))?;
+        if file.links != CHAIN_LINKS {
+            return Err(refuse(format!("a chain of {} links, but this program uses {CHAIN_LINKS}", file.links)));
+        }
+        let seed = kakera_chain::keys::parse_hex(&file.seed);
+        seed.map(Some).ok_or_else(|| refuse("seed must be 64 hexadecimal digits".to_owned()))
     }
 }
 
-impl Identity {
-    /// This validator's entry in the registry.
-    pub fn entry(&self) -> &GenesisValidator {
-        validator(&self.network, self.validator).expect("identity() found it in the registry")
-    }
+/// The contents of a `randomness` file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RandomnessFile {
+    seed: String,
+    links: u32,
 }
 
 /// A validator's name: the genesis file's, or its number where it came later.

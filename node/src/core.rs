@@ -86,6 +86,7 @@ enum Command<A: Application> {
     Blocks(Box<CertifiedBlocks>, oneshot::Sender<Result<(), InvalidBlocks>>),
     Application(A::Input, oneshot::Sender<A::Reply>),
     Query(Query<A>),
+    Reopen,
     Stop,
 }
 
@@ -232,6 +233,20 @@ where
         let _gone = self.commands.send(Command::Stop);
     }
 
+    /// Whether the core still runs.
+    pub fn is_running(&self) -> bool {
+        // The sender goes with the thread.
+        self.stopped.has_changed().is_ok()
+    }
+
+    /// Opens the replica again from its store: whom it speaks for may be known now.
+    ///
+    /// # Errors
+    /// The core has stopped.
+    pub async fn reopen(&self) -> Result<(), Stopped> {
+        self.give(Command::Reopen).await
+    }
+
     /// Refused messages of peers, counted.
     pub fn refused(&self) -> &Arc<Refusals> {
         &self.refused
@@ -367,6 +382,10 @@ impl<A: Application, O: Outbox> Runner<A, O> {
                     }
                 }
                 Ok(Command::Query(query)) => query(&self.replica, now()),
+                Ok(Command::Reopen) => {
+                    self.replica = (self.reopen)()?;
+                    drop(self.step(Input::Tick)?);
+                }
                 Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
                 Err(RecvTimeoutError::Timeout) => drop(self.step(Input::Tick)?),
             }

@@ -49,6 +49,16 @@ pub enum ApiError {
         /// Which.
         field: &'static str,
     },
+    /// A number past what it may be.
+    #[error("{field} is {found}, but at most {most} is allowed")]
+    OutOfRange {
+        /// Which.
+        field: &'static str,
+        /// Its value.
+        found: u64,
+        /// The most that it may be.
+        most: u64,
+    },
     /// A shard that the network does not have.
     #[error("there is no shard {shard}: this network has shards 0 to {}", shards.saturating_sub(1))]
     UnknownShard {
@@ -72,11 +82,24 @@ pub enum ApiError {
     UnknownBlock,
     /// Another node sent a request here that this one must answer itself, but cannot.
     #[error(
-        "another node forwarded a request about {chain}, which this node does not serve: the two differ in their genesis file"
+        "another node forwarded a request about {chain}, which this node does not serve: its committee has just changed, \
+         or the two differ in their genesis file"
     )]
     Misrouted {
         /// What it is about.
         chain: ChainId,
+    },
+    /// A chain that this node does not host.
+    #[error("this node does not host {chain}: ask a node that the beacon state names for it")]
+    NotHosted {
+        /// Which.
+        chain: ChainId,
+    },
+    /// Bytes that are no request for a part of a state.
+    #[error("these bytes ask for no part of a state ({reason}): send the canonical bytes of a request")]
+    MalformedHandOver {
+        /// Why.
+        reason: kakera_shard::handover::InvalidRequest,
     },
     /// No node of the committee answers.
     #[error("no node of {chain} answers ({last}): try again shortly, or check that its processes run")]
@@ -120,10 +143,13 @@ impl ApiError {
             ApiError::IdLength { .. } => (Code::InvalidArgument, "ID_LENGTH"),
             ApiError::MalformedAddress { .. } => (Code::InvalidArgument, "MALFORMED_ADDRESS"),
             ApiError::Missing { .. } => (Code::InvalidArgument, "MISSING_FIELD"),
+            ApiError::OutOfRange { .. } => (Code::InvalidArgument, "OUT_OF_RANGE"),
             ApiError::UnknownShard { .. } => (Code::InvalidArgument, "UNKNOWN_SHARD"),
             ApiError::TooMany { .. } => (Code::InvalidArgument, "TOO_MANY"),
             ApiError::UnknownBlock => (Code::NotFound, "UNKNOWN_BLOCK"),
             ApiError::Misrouted { .. } => (Code::FailedPrecondition, "MISROUTED"),
+            ApiError::NotHosted { .. } => (Code::NotFound, "NOT_HOSTED"),
+            ApiError::MalformedHandOver { .. } => (Code::InvalidArgument, "MALFORMED_HAND_OVER"),
             ApiError::Unreachable { .. } => (Code::Unavailable, "UNREACHABLE"),
             ApiError::Stopped => (Code::Unavailable, "STOPPED"),
             ApiError::Busy { .. } => (Code::ResourceExhausted, "BUSY"),
@@ -138,11 +164,16 @@ impl ApiError {
         match self {
             ApiError::IdLength { field, found } => vec![("field", (*field).to_owned()), ("found", found.to_string())],
             ApiError::Missing { field } => vec![("field", (*field).to_owned())],
+            ApiError::OutOfRange { field, found, most } => {
+                vec![("field", (*field).to_owned()), ("found", found.to_string()), ("most", most.to_string())]
+            }
             ApiError::UnknownShard { shard, shards } => {
                 vec![("shard", shard.to_string()), ("shards", shards.to_string())]
             }
             ApiError::TooMany { found, limit, .. } => vec![("found", found.to_string()), ("limit", limit.to_string())],
-            ApiError::Misrouted { chain } | ApiError::Unreachable { chain, .. } => vec![("chain", chain.to_string())],
+            ApiError::Misrouted { chain } | ApiError::NotHosted { chain } | ApiError::Unreachable { chain, .. } => {
+                vec![("chain", chain.to_string())]
+            }
             ApiError::Busy { limit, .. } => vec![("limit", limit.to_string())],
             ApiError::Crosslink(reason) => crosslink_metadata(reason),
             ApiError::Transaction(refusal) => refusal_metadata(refusal),

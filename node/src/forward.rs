@@ -8,18 +8,13 @@ use crate::{
     checked::{Checked, Way},
     errors::ApiError,
     peers::{PING_ANSWER, PING_EVERY},
-    ways::Ways,
 };
-use kakera_beacon::Committees;
-use kakera_chain::{
-    genesis::Network,
-    units::{ChainId, ValidatorId},
-};
+use kakera_chain::units::{ChainId, ValidatorId};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     future::Future,
     sync::{
-        Mutex,
+        Arc, Mutex, RwLock,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -35,49 +30,89 @@ const ATTEMPT: Duration = Duration::from_secs(3);
 const CONNECT: Duration = Duration::from_secs(1);
 
 /// Who serves which chain, and the ways there.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Forwarder {
-    chains: BTreeMap<ChainId, Nodes>,
+    /// Those who answer clients: the committees in office.
+    chains: RwLock<BTreeMap<ChainId, Arc<Nodes>>>,
+    /// All who hold a chain's state, where that is more than its committee.
+    holders: RwLock<BTreeMap<ChainId, Arc<Nodes>>>,
     channels: Mutex<BTreeMap<String, Way>>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Node {
+    validator: ValidatorId,
+    endpoint: String,
 }
 
 #[derive(Debug)]
 struct Nodes {
-    endpoints: Vec<String>,
+    nodes: Vec<Node>,
     /// Where the next call begins.
     first: AtomicUsize,
 }
 
 impl Forwarder {
-    /// The other nodes of every chain; `me` begins at a place of its own, so that not all ask the same node.
-    /// They are dialled where `ways` says.
-    pub fn new(network: &Network, committees: &Committees, me: ValidatorId, ways: &Ways) -> Forwarder {
-        let shards = (0..network.genesis.shards).map(|shard| ChainId::Shard(kakera_chain::units::ShardId(shard)));
-        let chains = std::iter::once(ChainId::Beacon).chain(shards).map(|chain| {
-            let seats = committees.chain(chain).expect("every chain of the network has a committee");
-            let others = seats.validators.iter().filter(|validator| **validator != me);
-            let endpoints: Vec<String> = others.filter_map(|validator| ways.to(network, *validator)).collect();
-            let first = usize::try_from(me.0).unwrap_or(0) % endpoints.len().max(1);
-            (chain, Nodes { endpoints, first: AtomicUsize::new(first) })
-        });
-        Forwarder { chains: chains.collect(), channels: Mutex::default() }
+    /// From now on these nodes serve a chain, each dialled at its endpoint. `spread`: which of them is asked first, so
+    /// that not everybody asks the same one.
+    pub fn set(&self, chain: ChainId, nodes: Vec<(ValidatorId, String)>, spread: usize) {
+        replace(&self.chains, chain, nodes, spread);
+        self.let_go();
+    }
+
+    /// From now on these nodes hold the state of a chain, the ones to be asked first in front.
+    pub fn set_holders(&self, chain: ChainId, nodes: Vec<(ValidatorId, String)>) {
+        replace(&self.holders, chain, nodes, 0);
+        self.let_go();
+    }
+
+    /// Drops the channels to whoever serves nothing any more.
+    fn let_go(&self) {
+        let used: BTreeSet<String> = [&self.chains, &self.holders]
+            .iter()
+            .flat_map(|map| {
+                let map = map.read().expect("no holder panics");
+                map.values().flat_map(|nodes| nodes.nodes.iter().map(|node| node.endpoint.clone())).collect::<Vec<_>>()
+            })
+            .collect();
+        self.channels.lock().expect("no holder panics").retain(|endpoint, _| used.contains(endpoint));
+    }
+
+    fn nodes(&self, chain: ChainId) -> Option<Arc<Nodes>> {
+        self.chains.read().expect("no holder panics").get(&chain).cloned()
+    }
+
+    /// Whoever holds a chain's state: its committee where no more is known.
+    fn holding(&self, chain: ChainId) -> Option<Arc<Nodes>> {
+        let holders = self.holders.read().expect("no holder panics").get(&chain).cloned();
+        holders.or_else(|| self.nodes(chain))
     }
 
     /// How many other nodes serve a chain.
     pub fn count(&self, chain: ChainId) -> usize {
-        self.chains.get(&chain).map_or(0, |nodes| nodes.endpoints.len())
+        self.nodes(chain).map_or(0, |nodes| nodes.nodes.len())
     }
 
-    /// The way to a chain's node at `index`, counted round.
+    /// The way to the `index`th holder of a chain's state, counted round.
     pub fn channel(&self, chain: ChainId, index: usize) -> Option<(String, Way)> {
-        let endpoints = &self.chains.get(&chain)?.endpoints;
-        let endpoint = endpoints.get(index.checked_rem(endpoints.len())?)?;
+        let nodes = self.holding(chain)?;
+        let node = nodes.nodes.get(index.checked_rem(nodes.nodes.len())?)?;
+        self.way(&node.endpoint).map(|way| (node.endpoint.clone(), way))
+    }
+
+    /// Whoever holds a chain's state, and the ways there.
+    pub fn all(&self, chain: ChainId) -> Vec<(ValidatorId, Way)> {
+        let Some(nodes) = self.holding(chain) else { return Vec::new() };
+        nodes.nodes.iter().filter_map(|node| Some((node.validator, self.way(&node.endpoint)?))).collect()
+    }
+
+    fn way(&self, endpoint: &str) -> Option<Way> {
         let mut channels = self.channels.lock().expect("no holder panics");
         if let Some(channel) = channels.get(endpoint) {
-            return Some((endpoint.clone(), channel.clone()));
+            return Some(channel.clone());
         }
         let channel = Endpoint::from_shared(format!("http://{endpoint}"))
-            .inspect_err(|error| tracing::error!(endpoint, %error, "an endpoint in the genesis file is no host:port"))
+            .inspect_err(|error| tracing::error!(endpoint, %error, "an endpoint in the registry is no host:port"))
             .ok()?
             .connect_timeout(CONNECT)
             .tcp_nodelay(true)
@@ -85,8 +120,8 @@ impl Forwarder {
             .keep_alive_timeout(PING_ANSWER)
             .connect_lazy();
         let channel = Checked(channel);
-        channels.insert(endpoint.clone(), channel.clone());
-        Some((endpoint.clone(), channel))
+        channels.insert(endpoint.to_owned(), channel.clone());
+        Some(channel)
     }
 
     /// Sends a request to a node of `chain`, trying each once. `send` is one method of a client over the channel.
@@ -100,14 +135,22 @@ impl Forwarder {
         Answer: Future<Output = Result<Response<R>, Status>>,
     {
         let mut last = "none is known".to_owned();
-        let first = self.chains.get(&chain).map_or(0, |nodes| nodes.first.load(Ordering::Relaxed));
-        for step in 0..self.count(chain) {
-            let Some((endpoint, channel)) = self.channel(chain, first + step) else { continue };
+        let nodes = self.nodes(chain);
+        let (first, count) =
+            nodes.as_ref().map_or((0, 0), |nodes| (nodes.first.load(Ordering::Relaxed), nodes.nodes.len()));
+        for step in 0..count {
+            let node = nodes.as_ref().and_then(|nodes| nodes.nodes.get((first + step) % count));
+            let Some((endpoint, channel)) = node.and_then(|node| Some((&node.endpoint, self.way(&node.endpoint)?)))
+            else {
+                continue;
+            };
             let mut request = Request::new(message.clone());
             request.metadata_mut().insert(FORWARDED, "1".parse().expect("an ASCII value"));
             let status = match timeout(ATTEMPT, send(channel, request)).await {
                 Ok(Ok(response)) => {
-                    self.chains[&chain].first.store(first + step, Ordering::Relaxed);
+                    if let Some(nodes) = &nodes {
+                        nodes.first.store(first + step, Ordering::Relaxed);
+                    }
                     return Ok(response.into_inner());
                 }
                 Ok(Err(status)) if !is_silence(&status) => return Err(status),
@@ -121,6 +164,20 @@ impl Forwarder {
     }
 }
 
+fn replace(
+    map: &RwLock<BTreeMap<ChainId, Arc<Nodes>>>,
+    chain: ChainId,
+    nodes: Vec<(ValidatorId, String)>,
+    spread: usize,
+) {
+    let nodes: Vec<Node> = nodes.into_iter().map(|(validator, endpoint)| Node { validator, endpoint }).collect();
+    let mut map = map.write().expect("no holder panics");
+    if !map.get(&chain).is_some_and(|known| known.nodes == nodes) {
+        let first = AtomicUsize::new(spread.checked_rem(nodes.len()).unwrap_or(0));
+        map.insert(chain, Arc::new(Nodes { nodes, first }));
+    }
+}
+
 /// Whether a request was forwarded by another node already.
 pub fn is_forwarded(metadata: &MetadataMap) -> bool {
     metadata.contains_key(FORWARDED)
@@ -128,6 +185,10 @@ pub fn is_forwarded(metadata: &MetadataMap) -> bool {
 
 /// Whether a status says that the node is not there rather than what it thinks of the request.
 fn is_silence(status: &Status) -> bool {
+    // A committee that has just changed: another of its nodes knows.
+    if crate::errors::reason_of(status).as_deref() == Some("MISROUTED") {
+        return true;
+    }
     match status.code() {
         Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled => true,
         // Broken connections, as tonic reports them; our own refusals carry a reason.
@@ -139,14 +200,21 @@ fn is_silence(status: &Status) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing;
     use kakera_chain::units::ShardId;
+
+    const SHARD: ChainId = ChainId::Shard(ShardId(0));
+
+    fn forwarder() -> Forwarder {
+        let forwarder = Forwarder::default();
+        let node = |id: u32| (ValidatorId(id), format!("127.0.0.1:{}", 4000 + id));
+        forwarder.set(ChainId::Beacon, vec![node(0)], 1);
+        forwarder.set(SHARD, vec![node(2), node(3)], 1);
+        forwarder
+    }
 
     #[tokio::test]
     async fn every_node_is_tried_once_and_then_it_says_who_does_not_answer() {
-        let network = testing::network();
-        let forwarder = Forwarder::new(&network, &Committees::draw(&network), ValidatorId(1), &Ways::default());
-        let shard = ChainId::Shard(ShardId(0));
+        let (forwarder, shard) = (forwarder(), SHARD);
         assert_eq!((forwarder.count(ChainId::Beacon), forwarder.count(shard)), (1, 2));
         let tried = Mutex::new(0);
         let answer = forwarder.call(shard, (), |_, request| {
@@ -161,10 +229,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_node_that_has_left_the_committee_is_passed_over() {
+        let (forwarder, chain) = (forwarder(), SHARD);
+        let tried = Mutex::new(0);
+        let answer = forwarder.call(chain, (), |_, _| {
+            let mut tried = tried.lock().expect("one thread");
+            *tried += 1;
+            let first = *tried == 1;
+            async move { if first { Err(ApiError::Misrouted { chain }.into()) } else { Ok(Response::new(5)) } }
+        });
+        assert_eq!(answer.await.ok(), Some(5));
+    }
+
+    #[tokio::test]
     async fn a_refusal_is_an_answer_and_the_node_that_answers_is_asked_first_again() {
-        let network = testing::network();
-        let forwarder = Forwarder::new(&network, &Committees::draw(&network), ValidatorId(1), &Ways::default());
-        let shard = ChainId::Shard(ShardId(0));
+        let (forwarder, shard) = (forwarder(), SHARD);
         let tried = Mutex::new(0);
         let attempt = |refused: bool| {
             forwarder.call(shard, (), move |_, _| {
@@ -181,6 +260,15 @@ mod tests {
             async move { if first { Err(Status::unavailable("away")) } else { Ok(Response::new(8)) } }
         });
         assert_eq!(second.await.ok(), Some(8));
-        assert_eq!(forwarder.chains[&shard].first.load(Ordering::Relaxed), 2, "counted round: the node that answered");
+        assert_eq!(forwarder.nodes(shard).map(|nodes| nodes.first.load(Ordering::Relaxed)), Some(2), "counted round");
+        forwarder.set(SHARD, vec![(ValidatorId(2), "127.0.0.1:4002".into())], 1);
+        assert_eq!(
+            (forwarder.count(SHARD), forwarder.channel(SHARD, 7).map(|(endpoint, _)| endpoint)),
+            (1, Some("127.0.0.1:4002".into()))
+        );
+        assert!(
+            !forwarder.channels.lock().expect("one thread").contains_key("127.0.0.1:4003"),
+            "who serves nothing is let go"
+        );
     }
 }

@@ -2,6 +2,7 @@
 //! old copy of the database cannot make it speak twice.
 
 mod portable;
+pub mod tool;
 
 pub use portable::ImportRefused;
 
@@ -81,8 +82,6 @@ const OLD_MAGIC: &[u8; 8] = b"kkguard1";
 const SLOT: u64 = 4096;
 const BYTES: usize = 104;
 const OLD_BYTES: usize = 64;
-/// Its presence in the data directory declares that the database was restored from an old copy.
-const RESTORED: &str = "restored";
 
 impl SignGuard {
     /// Opens and locks the file, which is made (with nothing said) when it does not exist.
@@ -145,19 +144,12 @@ impl SignGuard {
         Ok(())
     }
 
-    /// Whether the database is declared to be an old copy, by a file named `restored` in the data directory. From then on
-    /// nothing is said in any era up to the epoch that it is now: that is written here, and the declaration removed.
+    /// Nothing is said any more in any era up to this epoch: the database beside it is an old copy.
     ///
     /// # Errors
     /// The disk's words.
-    pub fn heed_restore(&self, data: &Path, epoch: Epoch) -> anyhow::Result<bool> {
-        let marker = data.join(RESTORED);
-        if !marker.try_exists().with_context(|| format!("looking for {}", marker.display()))? {
-            return Ok(false);
-        }
-        self.write(SignState::spent(epoch.max(self.read().epoch)))?;
-        fs::remove_file(&marker).with_context(|| format!("removing {}", marker.display()))?;
-        Ok(true)
+    pub fn spend(&self, epoch: Epoch) -> anyhow::Result<()> {
+        self.write(SignState::spent(epoch.max(self.read().epoch)))
     }
 }
 

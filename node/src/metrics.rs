@@ -1,6 +1,5 @@
 //! Prometheus metrics: counters that the parts increment, and gauges read from the node's status at each scrape.
 
-use crate::core::Refusals;
 use axum::{Router, http::header, routing::get};
 use kakera_proto::v1;
 use prometheus_client::{
@@ -10,6 +9,7 @@ use prometheus_client::{
 };
 use std::{
     borrow::Cow,
+    collections::BTreeMap,
     future::Future,
     pin::Pin,
     sync::{
@@ -27,6 +27,9 @@ const REASONS: usize = 64;
 
 /// Reads the node's status for a scrape; nothing when the core has stopped.
 pub type StatusSource = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Option<v1::NodeStatus>> + Send>> + Send + Sync>;
+
+/// Reads how often peers' messages were refused, by reason, by all that the process hosts.
+pub type RefusalSource = Arc<dyn Fn() -> BTreeMap<&'static str, u64> + Send + Sync>;
 
 /// Every metric of a process.
 #[derive(Debug, Default)]
@@ -140,8 +143,8 @@ impl Metrics {
     }
 
     /// Copies the core's counts of refused messages.
-    fn take_refusals(&self, refusals: &Refusals) {
-        for (reason, count) in refusals.counts().into_iter().take(REASONS) {
+    fn take_refusals(&self, refusals: BTreeMap<&'static str, u64>) {
+        for (reason, count) in refusals.into_iter().take(REASONS) {
             let counter = self.refused.get_or_create(&vec![("reason", Cow::Borrowed(reason))]);
             counter.inner().store(count, Ordering::Relaxed);
         }
@@ -195,11 +198,11 @@ pub async fn serve(
     listener: TcpListener,
     metrics: Arc<Metrics>,
     status: StatusSource,
-    refusals: Arc<Refusals>,
+    refusals: RefusalSource,
 ) -> std::io::Result<()> {
     let page = move || {
         let (metrics, status) = (Arc::clone(&metrics), status());
-        metrics.take_refusals(&refusals);
+        metrics.take_refusals(refusals());
         async move {
             let content = [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")];
             (content, metrics.render(status.await.as_ref()))

@@ -1,11 +1,11 @@
-//! Streams between the members of one committee: each member keeps one open to each other and speaks only on its own.
+//! Streams between those who speak about one chain: each keeps one open to each other and speaks only on its own.
 //!
 //! ```text
-//!   core ──> PeerOutbox ──> queue a peer ──> stream ──> peer's PeerService ──> its core
+//!   core ──> PeerOutbox ──> queue a peer ──> stream ──> peer's PeerService ──> Switchboard ──> its core
 //! ```
 //!
 //! A queue is bounded in envelopes and bytes, and full means dropped: the replicas ask each other for what they miss.
-//! While a peer is away nothing is queued for it.
+//! While a peer is away nothing is queued for it. Who the others are changes with the committees ([`Peers::set`]).
 
 mod dial;
 mod greeting;
@@ -14,20 +14,21 @@ mod service;
 
 pub(crate) use dial::{PING_ANSWER, PING_EVERY};
 pub use greeting::RefusedHello;
-pub use service::{Deliver, PeerService};
+pub use service::{Deliver, PeerService, Switchboard};
 
-use crate::{core::Outbox, metrics::Metrics, run::lasting::lasting, ways::Ways};
+use crate::{core::Outbox, metrics::Metrics, run::lasting::lasting};
 use kakera_chain::{
-    certificate::Seats,
     codec,
-    genesis::Network,
     hash::NetworkId,
     keys::{PublicKey, SecretKey},
     peer::Spoken,
     units::{ChainId, ValidatorId},
 };
 use queue::Sender;
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, RwLock},
+};
 use tokio::task::JoinSet;
 
 /// An envelope's bytes beside its message: protobuf's tag and length.
@@ -35,53 +36,45 @@ const ENVELOPE_BYTES: usize = 64;
 /// Bytes of one frame between peers at most.
 pub const FRAME_BYTES: usize = Spoken::MAX_BYTES + ENVELOPE_BYTES;
 
-/// The other members of this node's committee.
-#[derive(Clone, Debug)]
-pub struct Peers {
-    inner: Arc<Inner>,
+/// Another validator: who, and where it is dialled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contact {
+    /// Who.
+    pub validator: ValidatorId,
+    /// Its key.
+    pub key: PublicKey,
+    /// Where it is dialled, `host:port`.
+    pub endpoint: String,
 }
 
-#[derive(Debug)]
+/// The others that this node speaks with about one chain.
+#[derive(Clone)]
+pub struct Peers {
+    inner: Arc<Inner>,
+    /// The streams that are kept open; they end with the last handle.
+    dialling: Arc<Mutex<BTreeMap<ValidatorId, JoinSet<()>>>>,
+}
+
 struct Inner {
     network: NetworkId,
     chain: ChainId,
     me: ValidatorId,
     key: SecretKey,
-    peers: Vec<Peer>,
+    peers: RwLock<BTreeMap<ValidatorId, Arc<Peer>>>,
     metrics: Arc<Metrics>,
 }
 
-#[derive(Debug)]
 struct Peer {
-    validator: ValidatorId,
-    key: PublicKey,
-    endpoint: String,
+    contact: Contact,
     /// The open stream's queue, if one is open.
     queue: Mutex<Option<Sender>>,
 }
 
 impl Peers {
-    /// The committee's members without `me`, dialled where `ways` says.
-    ///
-    /// # Panics
-    /// If a member is not in the registry that the committee was drawn from.
-    pub fn new(
-        network: &Network,
-        chain: ChainId,
-        seats: &Seats,
-        me: ValidatorId,
-        key: SecretKey,
-        ways: &Ways,
-        metrics: Arc<Metrics>,
-    ) -> Peers {
-        let others = seats.validators.iter().zip(&seats.keys).filter(|(validator, _)| **validator != me);
-        let peers = others
-            .map(|(validator, key)| {
-                let endpoint = ways.to(network, *validator).expect("committees are drawn from the registry");
-                Peer { validator: *validator, key: *key, endpoint, queue: Mutex::default() }
-            })
-            .collect();
-        Peers { inner: Arc::new(Inner { network: network.id, chain, me, key, peers, metrics }) }
+    /// Nobody yet.
+    pub fn new(network: NetworkId, chain: ChainId, me: ValidatorId, key: SecretKey, metrics: Arc<Metrics>) -> Peers {
+        let inner = Inner { network, chain, me, key, peers: RwLock::default(), metrics };
+        Peers { inner: Arc::new(inner), dialling: Arc::default() }
     }
 
     /// What the core sends through.
@@ -89,23 +82,34 @@ impl Peers {
         PeerOutbox(self.clone())
     }
 
-    /// Starts to dial every peer, and goes on for ever.
-    pub fn dial(&self, tasks: &mut JoinSet<()>) {
-        for index in 0..self.inner.peers.len() {
-            let inner = Arc::clone(&self.inner);
-            lasting(tasks, "peer", move || dial::keep_stream(Arc::clone(&inner), index));
+    /// From now on these are the others; `me` among them is left out. Streams to whoever stays stay open.
+    pub fn set(&self, contacts: Vec<Contact>) {
+        let wanted: BTreeMap<ValidatorId, Contact> = contacts
+            .into_iter()
+            .filter(|contact| contact.validator != self.inner.me)
+            .map(|contact| (contact.validator, contact))
+            .collect();
+        let mut dialling = self.dialling.lock().expect("no holder panics");
+        let mut peers = self.inner.peers.write().expect("no holder panics");
+        peers.retain(|validator, peer| wanted.get(validator) == Some(&peer.contact));
+        dialling.retain(|validator, _| peers.contains_key(validator));
+        for (validator, contact) in wanted {
+            peers.entry(validator).or_insert_with(|| {
+                let peer = Arc::new(Peer { contact, queue: Mutex::default() });
+                let (inner, dialled) = (Arc::clone(&self.inner), Arc::clone(&peer));
+                let mut tasks = JoinSet::new();
+                lasting(&mut tasks, "peer", move || dial::keep_stream(Arc::clone(&inner), Arc::clone(&dialled)));
+                dialling.insert(validator, tasks);
+                peer
+            });
         }
     }
 
     /// Peers that this node's stream reaches.
     pub fn connected(&self) -> u32 {
-        let open = self.inner.peers.iter().filter(|peer| peer.queue.lock().expect("no holder panics").is_some());
+        let peers = self.inner.peers.read().expect("no holder panics");
+        let open = peers.values().filter(|peer| peer.queue.lock().expect("no holder panics").is_some());
         u32::try_from(open.count()).unwrap_or(u32::MAX)
-    }
-
-    /// The service that takes the peers' streams.
-    pub fn service(&self, deliver: Deliver) -> PeerService {
-        PeerService::new(Arc::clone(&self.inner), deliver)
     }
 }
 
@@ -117,14 +121,16 @@ impl Peer {
 }
 
 /// Puts the core's messages into the peers' queues; never blocks.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct PeerOutbox(Peers);
 
 impl Outbox for PeerOutbox {
     fn send(&self, to: &[ValidatorId], message: Spoken) {
         let bytes = codec::encode(&message);
-        for peer in self.0.inner.peers.iter().filter(|peer| to.contains(&peer.validator)) {
-            peer.push(bytes.clone(), &self.0.inner.metrics);
+        let inner = &self.0.inner;
+        let peers = inner.peers.read().expect("no holder panics");
+        for peer in to.iter().filter_map(|validator| peers.get(validator)) {
+            peer.push(bytes.clone(), &inner.metrics);
         }
     }
 }

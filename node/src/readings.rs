@@ -1,10 +1,15 @@
-//! What each certified beacon block says to this process's shard, given to it in order.
+//! What each certified beacon block says to a hosted shard, given to it in order.
 //!
 //! This process executes the beacon chain itself ([`crate::follow`]); a reading is made of the state after each block.
+//! Where a state names the shard a new era, its plan is given with the reading: every one, in order, because each is
+//! entered on its own root.
 
-use crate::core::{ChainEvent, Core, Stopped};
-use crate::store::RocksStore;
-use kakera_beacon::{Beacon, emitted_at, receipts_toward, state_at};
+use crate::{
+    core::{ChainEvent, Core, Stopped},
+    hosts::Told,
+    store::RocksStore,
+};
+use kakera_beacon::{Beacon, BeaconState, emitted_at, receipts_toward, state_at};
 use kakera_chain::{
     lanes::Reading,
     receipt::Reference,
@@ -19,81 +24,160 @@ use tokio::sync::broadcast::error::RecvError;
 /// Readings given at once at most.
 const AT_ONCE: u64 = 32;
 
-/// Gives the shard all that the beacon says to it, until either stops.
-pub async fn pass_on(beacon: Core<Beacon>, store: Arc<RocksStore>, core: Core<Shard>, shard: ShardId) {
-    let mut events = beacon.events();
-    loop {
-        match give(&beacon, &store, &core, shard).await {
-            Ok(true) => continue,
-            Ok(false) => {}
-            Err(Stopped) => return,
+/// What is read, and to whom.
+#[derive(Clone)]
+pub struct Reader {
+    /// The beacon chain here.
+    pub beacon: Core<Beacon>,
+    /// Its store.
+    pub store: Arc<RocksStore>,
+    /// The shard's replica.
+    pub core: Core<Shard>,
+    /// Which.
+    pub shard: ShardId,
+    /// How far it has been read.
+    pub told: Told,
+}
+
+/// Why nothing more is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// One of the two cores has stopped.
+    Stopped,
+    /// What the shard would have to be read next is not held any more.
+    Lacks(StoreFailure),
+}
+
+impl From<Stopped> for Ended {
+    fn from(Stopped: Stopped) -> Ended {
+        Ended::Stopped
+    }
+}
+
+/// Gives the shard all that the beacon says to it, until either stops or what comes next is not held any more.
+pub async fn pass_on(reader: Reader) -> Ended {
+    let mut events = reader.beacon.events();
+    let ended = match reader.give_all(&mut events).await {
+        Ok(never) => match never {},
+        Err(ended) => ended,
+    };
+    // Nobody waits for a reader that reads no more.
+    reader.told.up_to(u64::MAX);
+    ended
+}
+
+impl Reader {
+    async fn give_all(
+        &self,
+        events: &mut tokio::sync::broadcast::Receiver<ChainEvent>,
+    ) -> Result<std::convert::Infallible, Ended> {
+        let (tip, era) = self.core.query(|replica, _| (replica.app().tip().height, replica.era().epoch)).await?;
+        let (store, shard) = (Arc::clone(&self.store), self.shard);
+        // The era that the tip names may not have been entered before the process ended.
+        let plans = self.beacon.query(move |replica, _| named(replica, &*store, shard, tip, era)).await?;
+        let mut known = era;
+        for plan in plans.map_err(Ended::Lacks)? {
+            known = plan.epoch;
+            self.core.enter(plan).await?;
         }
+        self.told.up_to(tip.0);
+        let mut next = tip.next();
         loop {
-            match events.recv().await {
-                Ok(ChainEvent::Certified { .. }) | Err(RecvError::Lagged(_)) => break,
-                Ok(_) => {}
-                Err(RecvError::Closed) => return,
+            while self.give(&mut next, &mut known).await? {}
+            loop {
+                match events.recv().await {
+                    Ok(ChainEvent::Certified { .. }) | Err(RecvError::Lagged(_)) => break,
+                    Ok(_) => {}
+                    Err(RecvError::Closed) => return Err(Ended::Stopped),
+                }
             }
         }
     }
-}
 
-/// One step; whether there was something to give.
-async fn give(
-    beacon: &Core<Beacon>,
-    store: &Arc<RocksStore>,
-    core: &Core<Shard>,
-    shard: ShardId,
-) -> Result<bool, Stopped> {
-    let (next, era) = core.query(|replica, _| (replica.app().tip().height.next(), replica.era().epoch)).await?;
-    let store = Arc::clone(store);
-    let read = beacon.query(move |replica, _| read(replica, &*store, shard, next, era)).await?;
-    let (readings, plan) = read.map_err(|failure| {
-        // Both were written by this process; one of them was put back, or lost more than the other can make good.
-        tracing::error!(%failure, "the stores of beacon and shard have come apart: move the data directory away");
-        Stopped
-    })?;
-    let given = !readings.is_empty();
-    if given {
-        match core.submit(Input::Beacon(readings)).await? {
-            Reply::BeaconAdvanced(height) => tracing::debug!(%height, "the beacon is known further"),
+    /// One step; whether there was something to give.
+    async fn give(&self, next: &mut Height, known: &mut Epoch) -> Result<bool, Ended> {
+        let (store, shard, from, era) = (Arc::clone(&self.store), self.shard, *next, *known);
+        let read = self.beacon.query(move |replica, _| read(replica, &*store, shard, from, era)).await?;
+        let (readings, plans) = read.map_err(Ended::Lacks)?;
+        let Some(last) = readings.last().map(|reading| reading.reference.height) else { return Ok(false) };
+        match self.core.submit(Input::Beacon(readings)).await? {
+            Reply::BeaconAdvanced(height) => {
+                tracing::debug!(%height, shard = %self.shard, "the beacon is known further")
+            }
             Reply::BeaconRefused(reason) => {
-                tracing::error!(%reason, "the shard's view of the beacon chain is not what this process has executed");
-                return Err(Stopped);
+                let reason = format!("the shard's view of the beacon chain is not what is executed here: {reason}");
+                return Err(Ended::Lacks(StoreFailure { table: Table::Beacon, reason }));
             }
-            _ => return Err(Stopped),
+            _ => return Err(Ended::Stopped),
         }
+        for plan in plans {
+            *known = plan.epoch;
+            self.core.enter(plan).await?;
+        }
+        self.told.up_to(last.0);
+        *next = last.next();
+        Ok(true)
     }
-    if let Some(plan) = plan {
-        core.enter(plan).await?;
-    }
-    Ok(given)
 }
 
-/// The next readings, and the era that the last of them names if it is a new one.
+/// The beacon state after a certified block, in memory or in the store.
+fn state_after(replica: &Replica<Beacon>, store: &dyn Store, height: Height) -> Result<BeaconState, StoreFailure> {
+    let lacks = || StoreFailure { table: Table::State, reason: format!("no beacon state at height {height}") };
+    let certified = replica.certified();
+    if certified.header.height == height {
+        return Ok(certified.state.clone());
+    }
+    let held = replica.certified_id(height).and_then(|id| replica.held(&id).map(|held| held.state.clone()));
+    match held {
+        Some(state) => Ok(state),
+        None => state_at(store, height)?.ok_or_else(lacks),
+    }
+}
+
+/// The era that the state at `tip` names, if it is later than `era`; nothing of a state that is not held, unless an era
+/// may have been named since.
+fn named(
+    replica: &Replica<Beacon>,
+    store: &dyn Store,
+    shard: ShardId,
+    tip: Height,
+    era: Epoch,
+) -> Result<Vec<EraPlan>, StoreFailure> {
+    let newest = replica.certified().state.shard(shard).map_or(era, |record| record.era);
+    if newest <= era {
+        return Ok(Vec::new());
+    }
+    let state = state_after(replica, store, tip)?;
+    Ok(plan(&state, replica, shard, era).into_iter().collect())
+}
+
+fn plan(state: &BeaconState, replica: &Replica<Beacon>, shard: ShardId, era: Epoch) -> Option<EraPlan> {
+    state.shard(shard).filter(|record| record.era > era)?;
+    state.era_of(shard, replica.app().signatures())
+}
+
+/// The next readings, and the eras that they name after `era`.
 fn read(
     replica: &Replica<Beacon>,
     store: &dyn Store,
     shard: ShardId,
     next: Height,
-    era: Epoch,
-) -> Result<(Vec<Reading>, Option<EraPlan>), StoreFailure> {
+    mut era: Epoch,
+) -> Result<(Vec<Reading>, Vec<EraPlan>), StoreFailure> {
     let last = replica.certified().header.height.0.min(next.0.saturating_add(AT_ONCE - 1));
-    let (mut readings, mut newest) = (Vec::new(), None);
+    let (mut readings, mut plans) = (Vec::new(), Vec::new());
     for height in (next.0..=last).map(Height) {
-        let lacks = || StoreFailure { table: Table::State, reason: format!("no beacon state at height {height}") };
+        let lacks = || StoreFailure { table: Table::Blocks, reason: format!("no beacon block at height {height}") };
         let id = replica.certified_id(height).ok_or_else(lacks)?;
         let block = replica.block(&id).ok_or_else(lacks)?;
-        let state = match replica.held(&id) {
-            Some(held) => held.state.clone(),
-            None => state_at(store, height)?.ok_or_else(lacks)?,
-        };
+        let state = state_after(replica, store, height)?;
         let receipts = receipts_toward(shard, &block, &emitted_at(store, height)?);
         let reference = Reference { height, slot: block.header.slot, id };
         readings.push(state.reading(shard, reference, receipts).ok_or_else(lacks)?);
-        newest = Some(state);
+        if let Some(plan) = plan(&state, replica, shard, era) {
+            era = plan.epoch;
+            plans.push(plan);
+        }
     }
-    let state = newest.unwrap_or_else(|| replica.certified().state.clone());
-    let plan = state.era_of(shard, replica.app().signatures()).filter(|plan| plan.epoch > era);
-    Ok((readings, plan))
+    Ok((readings, plans))
 }

@@ -1,21 +1,27 @@
 //! A node process from its flags to its exit code.
 
+mod address;
+mod beacon;
+mod director;
+mod host;
 pub(crate) mod lasting;
 mod node;
 
 use crate::{
+    checkpoint::{NoCheckpoint, Wish},
     config::{ConfigError, Flags, Identity, NodeConfig},
     core::{self, now},
-    guard::{GuardFailure, SignGuard},
+    guard::GuardFailure,
+    home::Home,
+    lab::Hooks,
     limits,
     server::{self, ServeFailure},
-    store::{OpenFailure, RocksStore},
+    store::OpenFailure,
     telemetry,
 };
 use clap::Parser;
 use kakera_beacon::{Beacon, Committees, genesis_header};
 use kakera_chain::{
-    Member,
     application::Application,
     block::Header,
     genesis::{Network, Role},
@@ -55,6 +61,9 @@ pub enum Failure {
         /// Why.
         reason: InvalidStore,
     },
+    /// Nowhere to begin.
+    #[error("{0}")]
+    Checkpoint(#[from] NoCheckpoint),
     /// A socket.
     #[error("{0}")]
     Serve(#[from] ServeFailure),
@@ -70,7 +79,7 @@ impl Failure {
     /// What the process answers its starter: 2 usage or configuration, 3 data directory, 4 a port in use, 5 halted.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Failure::Config(_) => 2,
+            Failure::Config(_) | Failure::Checkpoint(_) => 2,
             Failure::Store(_) | Failure::Guard(_) | Failure::Contents { .. } => 3,
             Failure::Serve(ServeFailure::PortInUse { .. }) => 4,
             Failure::Serve(ServeFailure::Listen { .. }) => 2,
@@ -80,20 +89,17 @@ impl Failure {
     }
 }
 
-/// What both kinds of process have opened before they differ.
+/// What a process has opened before its chains.
 struct Opened {
     identity: Identity,
     network: Arc<Network>,
-    committees: Arc<Committees>,
-    chain: ChainId,
-    member: Member,
-    data: PathBuf,
-    store: Arc<RocksStore>,
-    guard: SignGuard,
+    home: Home,
     restored: bool,
     listener: TcpListener,
     metrics_listener: Option<TcpListener>,
     started: Timestamp,
+    hooks: Hooks,
+    checkpoint: Option<Wish>,
 }
 
 /// The chains' applications before any block, and their first headers.
@@ -105,12 +111,17 @@ struct Origin {
 
 /// Runs a beacon process (`Role::Beacon`) or a shard process.
 pub fn main(role: Role) -> ExitCode {
+    main_with(role, &Hooks::default())
+}
+
+/// The same with hooks, for labs.
+pub fn main_with(role: Role, hooks: &Hooks) -> ExitCode {
     let flags = match Flags::try_parse() {
         Ok(flags) => flags,
         // clap's own codes: 0 for help and version, 2 for usage.
         Err(error) => error.exit(),
     };
-    match start(&flags, role) {
+    match start(&flags, role, hooks) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             // The log may lie on the disk that is full: the exit code must be told all the same.
@@ -120,7 +131,7 @@ pub fn main(role: Role) -> ExitCode {
     }
 }
 
-fn start(flags: &Flags, role: Role) -> Result<(), Failure> {
+fn start(flags: &Flags, role: Role, hooks: &Hooks) -> Result<(), Failure> {
     if let Some(parent) = flags.die_with_parent {
         die_with_parent(parent)?;
     }
@@ -130,12 +141,12 @@ fn start(flags: &Flags, role: Role) -> Result<(), Failure> {
     // Most work is the core thread's; two workers serve a few thousand streams.
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).max_blocking_threads(4).enable_all().build()?;
-    let ended = runtime.block_on(run(config, identity, role));
+    let ended = runtime.block_on(run(config, identity, hooks.clone()));
     runtime.shutdown_timeout(std::time::Duration::from_millis(500));
     ended
 }
 
-async fn run(config: NodeConfig, identity: Identity, role: Role) -> Result<(), Failure> {
+async fn run(config: NodeConfig, identity: Identity, hooks: Hooks) -> Result<(), Failure> {
     let stop = node::stop_signal()?;
     core::set_clock(config.clock_offset_ms);
     if let Some(bytes) = config.disk_limit_bytes {
@@ -145,49 +156,40 @@ async fn run(config: NodeConfig, identity: Identity, role: Role) -> Result<(), F
         let (clock_offset_ms, disk_limit_bytes) = (config.clock_offset_ms, config.disk_limit_bytes);
         tracing::warn!(clock_offset_ms, ?disk_limit_bytes, "this node is in a fault lab");
     }
-    let opened = open(config, identity, role).await?;
-    match opened.chain {
-        ChainId::Beacon => node::run_beacon(opened, stop).await,
-        ChainId::Shard(shard) => node::run_shard(opened, shard, stop).await,
-    }
+    node::run(open(config, identity, hooks).await?, stop).await
 }
 
 /// Opens everything that can refuse, sockets first: a port in use must not cost a recovery.
-async fn open(config: NodeConfig, identity: Identity, role: Role) -> Result<Opened, Failure> {
+async fn open(config: NodeConfig, identity: Identity, hooks: Hooks) -> Result<Opened, Failure> {
     let network = Arc::new(identity.network.clone());
-    let committees = Arc::new(Committees::draw(&network));
-    let shards = (0..).map(|shard| ChainId::Shard(ShardId(shard))).zip(&committees.shards);
-    let seat = match role {
-        Role::Beacon => committees.beacon.member(identity.validator).map(|member| (ChainId::Beacon, member)),
-        Role::Shard => shards.filter_map(|(chain, seats)| Some((chain, seats.member(identity.validator)?))).next(),
-    };
-    let (chain, member) =
-        seat.ok_or_else(|| ConfigError::Standby { path: config.key.clone(), name: identity.entry().name.clone() })?;
+    if network.genesis.epochs.is_none() && !has_seat(&network, &identity) {
+        return Err(ConfigError::Standby { path: config.key, name: identity.name }.into());
+    }
     let listener = server::listen(config.listen, "listen").await?;
     let metrics_listener = match config.metrics {
         Some(address) => Some(server::listen(address, "metrics").await?),
         None => None,
     };
-    let store = Arc::new(RocksStore::open(&config.data.join("db"), network.id, chain)?);
-    let guard = SignGuard::open(&config.data.join("sign-state"), network.id, chain)?;
-    let started = now();
+    let checkpoint = config.checkpoint.clone();
+    let (home, started) = (Home::new(&config.data, network.id), now());
     let epoch = network.epoch_of(network.clock(ChainId::Beacon).slot_at(started));
-    let restored =
-        guard.heed_restore(&config.data, epoch).map_err(|error| Failure::Machine(std::io::Error::other(error)))?;
-    Ok(Opened {
-        identity,
-        network,
-        committees,
-        chain,
-        member,
-        data: config.data,
-        store,
-        guard,
-        restored,
-        listener,
-        metrics_listener,
-        started,
-    })
+    let restored = home
+        .heed_restore(network.genesis.shards, epoch)
+        .map_err(|error| Failure::Machine(std::io::Error::other(format!("{error:#}"))))?;
+    Ok(Opened { identity, network, home, restored, listener, metrics_listener, started, hooks, checkpoint })
+}
+
+/// Whether the genesis file's draw has a seat for this validator.
+fn has_seat(network: &Network, identity: &Identity) -> bool {
+    let committees = Committees::draw(network);
+    let mut all = std::iter::once(&committees.beacon).chain(&committees.shards);
+    identity.validator.is_some_and(|validator| all.any(|seats| seats.member(validator).is_some()))
+}
+
+impl Opened {
+    fn contents(&self, failure: StoreFailure) -> Failure {
+        Failure::Contents { path: self.home.path().to_path_buf(), reason: failure.into() }
+    }
 }
 
 impl Origin {

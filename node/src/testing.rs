@@ -44,3 +44,10 @@ pub(crate) fn genesis_text() -> String {
 pub(crate) fn network() -> Network {
     Network::parse(&genesis_text()).unwrap()
 }
+
+/// The network of [`genesis_text`] with epochs and stake.
+pub(crate) fn staked() -> Network {
+    let tables = "[epochs]\nslots = 100\nfallback_slots = 30\nrotation_per_mille = 250\nunbonding = 2\n\
+                  [staking]\nseat = 1000\nchurn_seats = 4\nreward = 10\nreporter_per_mille = 100\n";
+    Network::parse(&genesis_text().replacen("[[validators]]", &format!("{tables}[[validators]]"), 1)).unwrap()
+}

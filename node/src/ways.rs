@@ -1,18 +1,18 @@
-//! Ways to other validators: their endpoints in the genesis file, or relays in their place that a fault lab names.
+//! Ways to other validators: their endpoints in the registry, or relays in their place that a fault lab names.
 
-use crate::config::{ConfigError, validator};
+use crate::config::ConfigError;
 use kakera_chain::{genesis::Network, units::ValidatorId};
 use std::{collections::BTreeMap, net::SocketAddr};
 
-/// The validators that are dialled elsewhere than where the genesis file says.
+/// The validators that are dialled elsewhere than where the registry says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ways(BTreeMap<ValidatorId, SocketAddr>);
 
 impl Ways {
-    /// Looks the names up in the registry.
+    /// Looks the names up in the genesis file.
     ///
     /// # Errors
-    /// [`ConfigError::Via`] for a name that the registry does not have.
+    /// [`ConfigError::Via`] for a name that the genesis file does not have.
     pub fn new(network: &Network, via: &BTreeMap<String, SocketAddr>) -> Result<Ways, ConfigError> {
         let place = |name: &String| network.genesis.validators.iter().position(|entry| entry.name == *name);
         let known = |(name, address): (&String, &SocketAddr)| {
@@ -22,10 +22,9 @@ impl Ways {
         via.iter().map(known).collect::<Result<_, _>>().map(Ways)
     }
 
-    /// Where a validator is dialled, `host:port`; none for one that the registry does not have.
-    pub fn to(&self, network: &Network, id: ValidatorId) -> Option<String> {
-        let entry = validator(network, id)?;
-        Some(self.0.get(&id).map_or_else(|| entry.endpoint.clone(), SocketAddr::to_string))
+    /// Where a validator with this endpoint in the registry is dialled, `host:port`.
+    pub fn to(&self, id: ValidatorId, endpoint: &str) -> String {
+        self.0.get(&id).map_or_else(|| endpoint.to_owned(), SocketAddr::to_string)
     }
 }
 
@@ -39,9 +38,8 @@ mod tests {
         let network = testing::network();
         let relay: SocketAddr = "127.1.2.3:99".parse().expect("an address");
         let ways = Ways::new(&network, &BTreeMap::from([("validator-2".to_owned(), relay)])).expect("known");
-        assert_eq!(ways.to(&network, ValidatorId(2)).as_deref(), Some("127.1.2.3:99"));
-        assert_eq!(ways.to(&network, ValidatorId(1)).as_deref(), Some("127.0.0.1:4001"));
-        assert_eq!(ways.to(&network, ValidatorId(9)), None);
+        assert_eq!(ways.to(ValidatorId(2), "127.0.0.1:4002"), "127.1.2.3:99");
+        assert_eq!(ways.to(ValidatorId(1), "127.0.0.1:4001"), "127.0.0.1:4001");
         let refused = Ways::new(&network, &BTreeMap::from([("nobody".to_owned(), relay)])).expect_err("unknown");
         assert!(refused.to_string().contains("nobody"), "{refused}");
     }

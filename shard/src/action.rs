@@ -77,6 +77,14 @@ impl Action {
     /// Transfers in a batch at most.
     pub const MAX_TRANSFERS: usize = 64;
 
+    /// What it takes in a block of `rules`' shard, whatever the state is.
+    ///
+    /// # Errors
+    /// Its shape is wrong.
+    pub fn demand(&self, rules: &Rules) -> Result<Demand, InvalidTransaction> {
+        self.program().demand(rules)
+    }
+
     pub(crate) fn program(&self) -> Box<dyn Program + '_> {
         match self {
             Action::Transfer { to, amount } => Box::new(transfer::Transfer { to: *to, amount: *amount }),

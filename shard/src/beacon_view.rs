@@ -250,6 +250,10 @@ impl BeaconView {
 
     /// Forgets what only blocks below the last recorded own one could need: no other is executed from now on.
     fn forget(&mut self) {
+        // What is recorded in a later era may lie beside own blocks of the same heights, which are taken back then.
+        if self.named_era() != self.era {
+            return;
+        }
         let mut newest = None;
         while self.unrecorded.front().is_some_and(|own| own.height <= self.recorded.0) {
             newest = self.unrecorded.pop_front();

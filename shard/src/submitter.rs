@@ -27,7 +27,7 @@ struct View {
     certified: Height,
     /// This member's turn: 0 for the proposer of the newest certified block. Followers never have one.
     rank: Option<u32>,
-    /// Whether what is not recorded holds transactions or receipts.
+    /// Whether what is not recorded holds transactions or receipts, or ends an era: the next one waits for that.
     content: bool,
 }
 
@@ -91,7 +91,9 @@ impl View {
         let members = u32::try_from(replica.seats().keys.len()).unwrap_or(u32::MAX);
         let rank = replica.me().map(|me| turn(me, certified.proposer, members));
         // The newest block alone says so under load; only otherwise are blocks loaded.
-        let content = certified.figures.transactions > 0
+        let closes = replica.era().holds(certified) && replica.era().is_closed_by(certified, replica.network());
+        let content = closes
+            || certified.figures.transactions > 0
             || has_moved(replica, recorded, &certified.figures)
             || holds_transactions(replica, recorded, certified.height);
         View { recorded, certified: certified.height, rank, content }

@@ -2,12 +2,14 @@
 
 mod agreement;
 mod equivocation;
+mod eras;
 mod growth;
 mod progress;
 mod receipts;
 mod roots;
 mod sequence;
 mod soundness;
+mod stake;
 mod supply;
 mod undone;
 
@@ -238,9 +240,11 @@ impl Checks {
             Box::new(soundness::Soundness),
             Box::new(equivocation::Equivocation::default()),
             Box::new(agreement::Agreement::default()),
+            Box::new(eras::Eras::default()),
             Box::new(roots::Roots::default()),
             Box::new(undone::Undone::default()),
             Box::new(receipts::Receipts::default()),
+            Box::new(stake::Stake::default()),
             Box::new(supply::Supply::default()),
             Box::new(growth::Growth::default()),
             Box::new(progress::Progress::default()),

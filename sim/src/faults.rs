@@ -20,6 +20,13 @@ pub enum Action {
         /// Between which two effects.
         after_effects: Option<u32>,
     },
+    /// All honest members of a shard's committee end, as it is then, and start again.
+    KillCommittee {
+        /// Of which.
+        chain: ChainId,
+        /// After how long.
+        down_ms: u64,
+    },
     /// A process starts, if it does not run.
     Start(NodeId),
     /// A process stops.
@@ -51,6 +58,8 @@ struct Planner<'a> {
     seed: u64,
     random: Random,
     nodes: &'a [Node],
+    /// Members of the beacon's committee and of each shard's.
+    sizes: [usize; 2],
     from: u64,
     until: u64,
     /// Honest nodes by chain.
@@ -62,6 +71,7 @@ struct Planner<'a> {
 
 /// The whole plan, in no order; the last thing in it heals everything.
 pub fn plan(scenario: &Scenario, nodes: &[Node], seed: u64) -> Vec<(Moment, Action)> {
+    let (beacon, members) = (usize::from(scenario.network.beacon), usize::from(scenario.network.members));
     let mut honest: BTreeMap<ChainId, Vec<NodeId>> = BTreeMap::new();
     for (id, node) in nodes.iter().enumerate().filter(|(_, node)| node.is_honest()) {
         honest.entry(node.chain).or_default().push(id);
@@ -70,6 +80,7 @@ pub fn plan(scenario: &Scenario, nodes: &[Node], seed: u64) -> Vec<(Moment, Acti
         seed,
         random: Random::stream(seed, "faults"),
         nodes,
+        sizes: [beacon, members],
         from: scenario.phases.calm_ms,
         until: scenario.phases.heal_at(),
         honest,
@@ -109,6 +120,7 @@ impl Planner<'_> {
                     });
                 }
             }
+            Fault::Committee { count, down_ms } => (0..count).for_each(|_| self.committee(down_ms)),
             Fault::ClockSteps { count, most_ms } => (0..count).for_each(|_| self.clock_step(most_ms)),
         }
     }
@@ -130,11 +142,9 @@ impl Planner<'_> {
     /// Members that a committee can lose: less than a third of it, Byzantine ones counted.
     fn tolerated(&self, chain: ChainId) -> usize {
         // Several instances of one member are one.
-        let members = |byzantine: bool| {
-            let of = |node: &&Node| node.chain == chain && (!byzantine || !node.is_honest());
-            self.nodes.iter().filter(of).map(|node| node.validator).collect::<BTreeSet<_>>().len()
-        };
-        let (all, byzantine) = (members(false), members(true));
+        let of = |node: &&Node| node.chain == chain && !node.is_honest();
+        let byzantine = self.nodes.iter().filter(of).map(|node| node.validator).collect::<BTreeSet<_>>().len();
+        let all = self.sizes[usize::from(chain != ChainId::Beacon)];
         ((all.max(1) - 1) / 3).saturating_sub(byzantine)
     }
 
@@ -193,6 +203,15 @@ impl Planner<'_> {
         let start = self.moment();
         if let Some(node) = self.free(start, u64::MAX, 0) {
             self.plan.extend(actions(node, Moment::ms(start)));
+        }
+    }
+
+    fn committee(&mut self, down_ms: u64) {
+        let shards: Vec<ChainId> = self.honest.keys().copied().filter(|chain| *chain != ChainId::Beacon).collect();
+        // Early enough that it is not all healed before the committee has been away for so long.
+        let at = self.random.between(self.from, self.until.saturating_sub(down_ms + 1).max(self.from));
+        if let Some(chain) = self.random.pick(&shards).copied() {
+            self.plan(at, Action::KillCommittee { chain, down_ms });
         }
     }
 

@@ -10,7 +10,10 @@ mod lanes;
 pub use books::{Books, Totals};
 pub use lanes::{Entry, Fate, LaneBook};
 
-use crate::{setup::Setup, workload::Workload};
+use crate::{
+    setup::Setup,
+    workload::{Request, Workload},
+};
 use kakera_chain::{
     BlockId,
     address::Address,
@@ -34,7 +37,7 @@ pub struct Ledger {
     pub books: BTreeMap<ShardId, Books>,
     /// All lanes that ever held a receipt.
     pub lanes: BTreeMap<Lane, LaneBook>,
-    /// All balances at genesis.
+    /// All balances and stakes at genesis.
     pub supply: u128,
     shards: u16,
     first_base_fee: u64,
@@ -43,14 +46,15 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// The ledger at genesis, of these shards; of others it learns what the beacon records.
+    /// The ledger at genesis, of these shards; of others, and of the beacon itself, it learns what the beacon records.
     pub fn new(setup: &Setup, followed: impl Fn(ShardId) -> bool) -> Ledger {
         let genesis = &setup.network.genesis;
         let all = (0..genesis.shards).map(ShardId).filter(|shard| followed(*shard));
         let mut ledger = Ledger {
             books: all.map(|shard| (shard, Books::new(genesis.fees.base_fee))).collect(),
             lanes: BTreeMap::new(),
-            supply: genesis.accounts.iter().map(|account| u128::from(account.balance)).sum(),
+            supply: genesis.accounts.iter().map(|account| u128::from(account.balance)).sum::<u128>()
+                + u128::from(setup.network.staked()),
             shards: genesis.shards,
             first_base_fee: genesis.fees.base_fee,
             block_gas: genesis.fees.block_gas,
@@ -130,7 +134,7 @@ impl Ledger {
         let entry = log.end(seq)?;
         books.received += u128::from(entry.amount);
         let lost = match entry.fate {
-            Fate::Return { .. } => None,
+            Fate::Return { .. } | Fate::Asked | Fate::Paid => None,
             Fate::Transfer { .. } if shard_of(&entry.to, self.shards) != shard => Some(ReturnReason::WrongShard),
             Fate::Transfer { expires_at } => (slot > expires_at).then_some(ReturnReason::Expired),
         };
@@ -147,8 +151,17 @@ impl Ledger {
 
     fn emit(&mut self, books: &mut Books, lane: Lane, entry: Entry) {
         books.sent += u128::from(entry.amount);
-        let receipt = self.lanes.entry(lane).or_default().push(lane, entry);
-        books.emitted.push(receipt);
+        let seq = self.lanes.entry(lane).or_default().push(entry);
+        books.emitted.extend(entry.action().map(|action| Receipt { lane, seq, action }));
+    }
+
+    /// The beacon is asked for something.
+    fn ask(&mut self, books: &mut Books, shard: ShardId, from: Address, request: &Request) {
+        let lane = Lane { from: ChainId::Shard(shard), to: ChainId::Beacon };
+        let entry = Entry::asked(from, &request.action);
+        books.sent += u128::from(entry.amount);
+        let seq = self.lanes.entry(lane).or_default().push(entry);
+        books.emitted.push(Receipt { lane, seq, action: request.action.clone() });
     }
 
     /// An order is executed: fees burned, tip kept for the proposer, and its payments made. Returns its gas.
@@ -165,20 +178,26 @@ impl Ledger {
         }
         let sender = Address::of(&order.signed.transaction.sender);
         let ordered = &order.signed.transaction;
-        let gas = ORDER_GAS + PAYMENT_GAS * order.payments.len() as u64;
+        let asked = order.request.as_ref();
+        let outputs = order.payments.len() as u64 + u64::from(asked.is_some());
+        let gas = ORDER_GAS + PAYMENT_GAS * outputs + asked.map_or(0, |request| request.gas);
         let away = |payment: &&crate::workload::Payment| shard_of(&payment.to, self.shards) != shard;
-        let receipts = order.payments.iter().filter(away).count() as u64;
+        let receipts = order.payments.iter().filter(away).count() as u64 + u64::from(asked.is_some());
         let burned = u128::from(gas) * u128::from(books.base_fee)
             + u128::from(receipts * DELIVERY_GAS) * u128::from(self.first_base_fee);
         let room = ordered.max_fee.checked_sub(books.base_fee).ok_or("executes an order that pays too little")?;
         let tip = u128::from(gas) * u128::from(ordered.tip.min(room));
         let value: u128 = order.payments.iter().map(|payment| u128::from(payment.amount)).sum();
+        let value = value + asked.map_or(0, |request| u128::from(request.action.amount()));
         if transaction.nonce != ordered.nonce {
             return Err(format!("executes order {} with another nonce", order.id));
         }
         books.debit(sender, burned + tip + value, ordered.nonce)?;
         books.burned += burned;
         books.tips += tip;
+        if let Some(request) = asked {
+            self.ask(books, shard, sender, request);
+        }
         for payment in &order.payments {
             let to = shard_of(&payment.to, self.shards);
             if to == shard {
@@ -197,11 +216,8 @@ impl Ledger {
     pub fn record(&mut self, receipt: &Receipt) {
         let followed = matches!(receipt.lane.from, ChainId::Shard(shard) if self.books.contains_key(&shard));
         let log = self.lanes.entry(receipt.lane).or_default();
-        if !followed
-            && log.len() == receipt.seq
-            && let Some(entry) = Entry::of(receipt)
-        {
-            log.push(receipt.lane, entry);
+        if !followed && log.len() == receipt.seq {
+            log.push(Entry::of(receipt));
         }
         log.recorded = receipt.seq + 1;
     }

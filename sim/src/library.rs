@@ -43,6 +43,17 @@ const HONEST: Files = files![
     "growth"
 ];
 
+/// Committees that follow each other.
+const EPOCHS: Files = files![
+    "rotation"
+    "rotation-of-many"
+    "rotation-faults"
+    "rotation-byzantine"
+    "dead-committee"
+    "slashing"
+    "newcomers"
+];
+
 /// Members that do not keep the rules.
 const BYZANTINE: Files = files![
     "just-under"
@@ -76,12 +87,12 @@ pub struct Entry {
 /// # Panics
 /// Never: a test reads every file.
 pub fn all() -> Vec<Entry> {
-    HONEST.iter().chain(BYZANTINE).map(|(name, toml)| entry(name, toml)).collect()
+    HONEST.iter().chain(BYZANTINE).chain(EPOCHS).map(|(name, toml)| entry(name, toml)).collect()
 }
 
 /// The scenario of a name.
 pub fn find(name: &str) -> Option<Entry> {
-    HONEST.iter().chain(BYZANTINE).find(|(known, _)| *known == name).map(|(name, toml)| entry(name, toml))
+    HONEST.iter().chain(BYZANTINE).chain(EPOCHS).find(|(known, _)| *known == name).map(|(name, toml)| entry(name, toml))
 }
 
 fn entry(name: &str, toml: &'static str) -> Entry {

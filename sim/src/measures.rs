@@ -9,10 +9,13 @@ use crate::{
     workload::{Fate, Workload},
 };
 use kakera_beacon::BeaconState;
-use kakera_chain::{BlockId, units::ChainId};
+use kakera_chain::{
+    BlockId,
+    units::{ChainId, Height},
+};
 use kakera_shard::ShardState;
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a run measured. Times in microseconds of virtual time.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -39,6 +42,12 @@ pub struct Measures {
     pub blocks: BTreeMap<String, u64>,
     /// Blocks that entered a tree and were not certified at the end of the run, of all chains.
     pub orphans: u64,
+    /// Eras that any honest node entered, the first ones included, of all chains.
+    pub eras: u64,
+    /// Committees replaced because they did not follow.
+    pub fallbacks: u64,
+    /// Certified blocks that roots left out, each counted once.
+    pub left_out: u64,
     /// Processes killed.
     pub crashes: u64,
     /// Batches lost with them.
@@ -75,6 +84,8 @@ pub struct Measures {
     pub nodes: (u64, u64),
     /// Signatures checked, and verdicts recalled.
     pub signatures: (u64, u64),
+    #[serde(skip)]
+    lost: BTreeSet<BlockId>,
     #[serde(skip)]
     entered: BTreeMap<BlockId, Moment>,
 }
@@ -124,6 +135,12 @@ impl Measures {
     /// A block entered the tree of some node.
     pub fn included(&mut self, now: Moment, id: BlockId) {
         self.entered.entry(id).or_insert(now);
+    }
+
+    /// Certified blocks were taken back at an honest node.
+    pub fn undone(&mut self, blocks: &[(Height, BlockId)]) {
+        self.lost.extend(blocks.iter().map(|(_, id)| *id));
+        self.left_out = self.lost.len() as u64;
     }
 
     fn age(&self, now: Moment, id: &BlockId) -> Option<u64> {
@@ -180,6 +197,8 @@ impl Measures {
     /// A beacon block became certified at an honest node.
     pub fn certified_beacon(&mut self, now: Moment, certified: &Certified<BeaconState>) {
         self.certified_at(now, ChainId::Beacon);
+        let fallbacks = certified.executed.state.shards.iter().map(|record| record.fallbacks).sum();
+        self.fallbacks = self.fallbacks.max(fallbacks);
         if let Some(age) = self.age(now, &certified.id) {
             self.beacon_finality.add(age);
         }

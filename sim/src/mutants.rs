@@ -1,6 +1,6 @@
 //! Rules broken on purpose: every check must catch one.
 
-use kakera_beacon::{BeaconState, ShardRecord};
+use kakera_beacon::{BeaconState, Offence, ShardRecord, Source};
 use kakera_chain::{
     application::{Context, Executed},
     peer::PeerMessage,
@@ -33,6 +33,12 @@ pub enum Mutant {
     Panics,
     /// Every eighth beacon block records one header less of a shard than was recorded.
     TakesBackRecords,
+    /// From the second epoch on the first shard's bench is held by one validator alone.
+    StuffsBenches,
+    /// The eighth beacon block takes the stake of somebody who has done nothing.
+    SlashesAnybody,
+    /// The eighth beacon block gives a validator stake that nobody has paid.
+    BondsFromNothing,
 }
 
 /// A broken rule of the shell.
@@ -42,6 +48,14 @@ pub enum Flaw {
     NeverSyncs,
     /// Nobody asks for what it lacks.
     NeverAsks,
+    /// One node of each shard takes other leaders for those of a new era.
+    OtherLeaders,
+    /// Eras are told with the block below their root.
+    EarlierRoots,
+    /// Eras are told half an epoch late.
+    LateEras,
+    /// Nobody reports who breaks a rule.
+    NeverReports,
 }
 
 impl Mutant {
@@ -103,7 +117,11 @@ impl Mutant {
                 add(executed, &address, 1);
             }
             Mutant::Panics => assert!(context.height.0 != 3, "the third block is unheard of"),
-            Mutant::TakesBackRecords | Mutant::RestoresMore => {}
+            Mutant::TakesBackRecords
+            | Mutant::StuffsBenches
+            | Mutant::SlashesAnybody
+            | Mutant::BondsFromNothing
+            | Mutant::RestoresMore => {}
         }
     }
 
@@ -118,6 +136,30 @@ impl Mutant {
 
     /// Breaks a beacon block.
     pub fn beacon(self, context: &Context, executed: &mut Executed<BeaconState>) {
+        if matches!(self, Mutant::SlashesAnybody | Mutant::BondsFromNothing) && context.height.0 == 8 {
+            let state = &mut executed.state;
+            let (epoch, source) =
+                (state.epoch, Source { from: FIRST, seq: 0, who: kakera_chain::address::Address([7; 32]) });
+            let somebody = state.shards[0].bench.0[0];
+            let registry = Arc::make_mut(&mut state.registry);
+            if self == Mutant::SlashesAnybody {
+                let act = kakera_chain::evidence::Offence::Equivocation { seq: 7 };
+                let offence = Offence { validator: somebody, chain: FIRST, epoch, act };
+                registry.slash(offence, epoch, source).expect("it has a stake");
+            } else {
+                let owner = registry.get(somebody).expect("it is registered").owner;
+                let cost = registry.terms().and_then(|terms| terms.cost(1)).expect("seats cost something");
+                registry.top_up(owner, cost, somebody, 1).expect("it may have more");
+            }
+            executed.state_root = executed.state.root();
+        }
+        if self == Mutant::StuffsBenches && executed.state.shards[0].era.0 > 0 {
+            let mut record = ShardRecord::clone(&executed.state.shards[0]);
+            let first = record.bench.0[0];
+            record.bench.0.fill(first);
+            executed.state.shards[0] = Arc::new(record);
+            executed.state_root = executed.state.root();
+        }
         if self != Mutant::TakesBackRecords || !context.height.0.is_multiple_of(8) {
             return;
         }

@@ -8,7 +8,7 @@ use crate::{
     rules::{BeaconRules, Certified, ShardRules},
     scenario::Tactic,
     setup::Setup,
-    shell::{BeaconShell, ShardShell},
+    shell::{BeaconShell, Puller, ShardShell},
 };
 use kakera_beacon::BeaconState;
 use kakera_chain::{
@@ -20,7 +20,7 @@ use kakera_chain::{
     lanes::Reading,
     machine::StateMachine,
     peer::PeerMessage,
-    replica::{self, Effect, Era, EraPlan, InvalidStore, Phase, Replica, ReplicaConfig, SignState},
+    replica::{self, ClosedEra, Effect, Era, EraPlan, InvalidStore, Phase, Replica, ReplicaConfig, SignState},
     store::Store,
     units::{ChainId, Epoch, Height, ShardId, Timestamp, ValidatorId},
 };
@@ -29,6 +29,10 @@ use std::{
     collections::{BTreeSet, VecDeque},
     sync::Arc,
 };
+
+mod delivery;
+
+pub use delivery::Delivery;
 
 /// A node's place in the world, from 0.
 pub type NodeId = usize;
@@ -94,6 +98,8 @@ pub struct Process {
     pub news: bool,
     /// It is killed after so many more effects.
     pub dies_after: Option<u32>,
+    /// How it follows its own chain where it has no seat; nothing where committees stay.
+    pub puller: Option<Puller>,
 }
 
 /// A replica of either kind with its shell.
@@ -104,77 +110,8 @@ pub enum Machine {
     Shard(Box<Replica<ShardRules>>, Box<Observer>, ShardShell),
 }
 
-/// What reaches a node.
-#[derive(Clone, Debug)]
-pub enum Delivery {
-    /// What another member of its committee says.
-    Peer {
-        /// Who.
-        from: ValidatorId,
-        /// In the era of which epoch.
-        epoch: Epoch,
-        /// What.
-        message: Arc<PeerMessage>,
-    },
-    /// A client's order.
-    Submit {
-        /// The order's number.
-        order: usize,
-        /// The transaction.
-        signed: Arc<SignedTransaction>,
-    },
-    /// A shard node wants to follow the beacon.
-    Follow {
-        /// Who.
-        from: NodeId,
-        /// Which of its streams.
-        stream: u64,
-        /// From which height on.
-        next: Height,
-    },
-    /// The beacon node's answer to that: the stream is open.
-    Followed {
-        /// Which.
-        stream: u64,
-    },
-    /// Certified beacon blocks for a follower.
-    Feed {
-        /// On which stream.
-        stream: u64,
-        /// The blocks.
-        blocks: Arc<CertifiedBlocks>,
-    },
-    /// A crosslink for the beacon.
-    Crosslink {
-        /// From whom.
-        from: NodeId,
-        /// Which attempt.
-        attempt: u64,
-        /// The crosslink.
-        crosslink: Arc<Crosslink>,
-    },
-    /// The beacon node's answer to one.
-    CrosslinkTaken {
-        /// Which attempt.
-        attempt: u64,
-    },
-}
-
-impl Delivery {
-    /// Its canonical bytes; about so many where it has none.
-    pub fn bytes(&self) -> usize {
-        let length = match self {
-            Delivery::Peer { message, .. } => borsh::object_length(&**message),
-            Delivery::Submit { signed, .. } => borsh::object_length(&**signed),
-            Delivery::Feed { blocks, .. } => borsh::object_length(&**blocks),
-            Delivery::Crosslink { crosslink, .. } => borsh::object_length(&**crosslink),
-            Delivery::Follow { .. } | Delivery::Followed { .. } | Delivery::CrosslinkTaken { .. } => Ok(16),
-        };
-        length.unwrap_or(usize::MAX)
-    }
-}
-
 /// What a replica is given.
+#[allow(clippy::large_enum_variant, reason = "made and taken apart, one at a time")]
 pub enum Input {
     /// Time passed.
     Tick,
@@ -186,6 +123,10 @@ pub enum Input {
     Beacon(Vec<Reading>),
     /// An era that the beacon names, for a shard.
     Era(Box<EraPlan>),
+    /// Proof that an era is over.
+    Closed(ClosedEra),
+    /// Certified blocks of the own chain.
+    Blocks(CertifiedBlocks),
     /// A crosslink, for the beacon.
     Crosslink(Crosslink),
 }
@@ -368,6 +309,8 @@ impl Machine {
                 let input = match input {
                     Input::Tick => replica::Input::Tick,
                     Input::Peer(from, epoch, message) => replica::Input::Peer { from, epoch, message },
+                    Input::Closed(closed) => replica::Input::Closed(Box::new(closed)),
+                    Input::Blocks(blocks) => replica::Input::Blocks(Box::new(blocks)),
                     Input::Crosslink(crosslink) => replica::Input::Application(crosslink),
                     Input::Submit(_) | Input::Beacon(_) | Input::Era(_) => return Handled::nothing(),
                 };
@@ -382,6 +325,8 @@ impl Machine {
                 let input = match input {
                     Input::Tick => replica::Input::Tick,
                     Input::Peer(from, epoch, message) => replica::Input::Peer { from, epoch, message },
+                    Input::Closed(closed) => replica::Input::Closed(Box::new(closed)),
+                    Input::Blocks(blocks) => replica::Input::Blocks(Box::new(blocks)),
                     Input::Submit(signed) => replica::Input::Application(kakera_shard::Input::Submit(signed)),
                     Input::Beacon(readings) => replica::Input::Application(kakera_shard::Input::Beacon(readings)),
                     Input::Era(plan) => replica::Input::Era(plan),
@@ -422,6 +367,15 @@ impl Machine {
         replica!(self, replica => replica.seats())
     }
 
+    /// How the chain went on after an era with this root, and from a height on: what there is.
+    pub fn went_on(&self, root: &BlockId, next: Height) -> (Option<ClosedEra>, Option<CertifiedBlocks>) {
+        replica!(self, replica => {
+            let closed = (replica.era().root != *root).then(|| replica.closed(root)).flatten();
+            let more = replica.certified().header.height >= next;
+            (closed, more.then(|| replica.certified_blocks(next)).flatten())
+        })
+    }
+
     /// Its member there.
     pub fn me(&self) -> Option<Member> {
         replica!(self, replica => replica.me())
@@ -448,7 +402,9 @@ pub enum Rules {
 /// What the disk says.
 pub fn rules_of(setup: &Setup, node: &Node, store: Option<&dyn Store>) -> Result<Rules, InvalidStore> {
     Ok(match node.chain {
-        ChainId::Beacon => Rules::Beacon(Box::new(BeaconRules::new(setup.beacon(), node.bend.clone()))),
+        ChainId::Beacon => {
+            Rules::Beacon(Box::new(BeaconRules::new(setup.beacon_of(node.validator), node.bend.clone())))
+        }
         ChainId::Shard(shard) => Rules::Shard(Box::new(ShardRules::new(setup.shard(shard, store)?, node.bend.clone()))),
     })
 }

@@ -15,7 +15,7 @@ use kakera_chain::{
     hash::Hash,
     lanes::Reading,
     machine::StateMachine,
-    receipt::Reference,
+    receipt::{Receipt, Reference},
     replica::{Effect, Input, InvalidStore, Replica, ReplicaConfig, SignState},
     signatures::Signatures,
     store::{Store, StoreFailure, Table, Write},
@@ -85,6 +85,16 @@ impl Outcomes {
     /// The state with this root, if any copy has ever reached it.
     pub fn state(&self, root: &Hash) -> Option<Followed> {
         self.known.lock().expect("no holder panics").states.get(root).cloned()
+    }
+
+    /// The receipts that a beacon block emits itself, made by a validator on a block with this state; nothing where that
+    /// state is not known.
+    pub fn emitted(&self, before: Hash, block: &Block, proposer: ValidatorId) -> Vec<Receipt> {
+        let Some(parent) = self.state(&before) else { return Vec::new() };
+        let Header { chain, height, slot, proposer: place, reference, .. } = block.header;
+        let context = Context { chain, height, slot, proposer: place, validator: proposer, reference };
+        let executed = self.execute(&parent, &context, &block.body, &block.witnesses);
+        executed.map(|executed| executed.receipts).unwrap_or_default()
     }
 
     fn execute(

@@ -65,6 +65,36 @@ pub struct NetworkShape {
     pub lifetime_slots: u64,
     /// Gas of a block.
     pub block_gas: u64,
+    /// Shard validators beside those that the first committees need; each runs a node on every shard.
+    pub standbys: u16,
+    /// Epochs; nothing: the first committees stay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<EpochShape>,
+}
+
+/// How committees follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EpochShape {
+    /// Beacon slots an epoch.
+    pub slots: u64,
+    /// Beacon slots after which a shard that has not followed is given a new committee.
+    pub fallback_slots: u64,
+    /// Seats drawn anew each epoch, in thousandths.
+    pub rotation_per_mille: u16,
+    /// Epochs for which evidence is taken.
+    pub unbonding: u64,
+    /// What a seat costs; 0: nothing.
+    pub seat: u64,
+    /// Validators that are bonded while the network runs, and leave once they have served; they need seats that cost
+    /// something.
+    pub newcomers: u16,
+}
+
+impl Default for EpochShape {
+    fn default() -> EpochShape {
+        EpochShape { slots: 12, fallback_slots: 6, rotation_per_mille: 250, unbonding: 4, seat: 0, newcomers: 0 }
+    }
 }
 
 impl Default for NetworkShape {
@@ -80,6 +110,8 @@ impl Default for NetworkShape {
             lane_bound: 256,
             lifetime_slots: 10_000,
             block_gas: 4_000_000,
+            standbys: 0,
+            epochs: None,
         }
     }
 }
@@ -223,6 +255,13 @@ pub enum Fault {
         /// How many nodes.
         count: u32,
     },
+    /// All members of one shard's committee, as it is then, are killed at once.
+    Committee {
+        /// How often.
+        count: u32,
+        /// They start again after so long, in ms.
+        down_ms: u64,
+    },
     /// A node's clock jumps.
     ClockSteps {
         /// How many.
@@ -340,6 +379,22 @@ pub struct Expect {
     pub may_break_with_evidence: bool,
     /// Receipts that must be seen to expire and return, at least.
     pub returns: u64,
+    /// Epochs that every chain must reach, at least.
+    pub epochs: u64,
+    /// While there is load: slots from an era's root to the first block above it at most; 0: any number.
+    pub era_gap_slots: u64,
+    /// Epochs by which a shard's newest certified block is behind the beacon at most; 0: any number.
+    pub silent_epochs: u64,
+    /// Committees that must be seen to be replaced because they did not follow, at least.
+    pub fallbacks: u64,
+    /// And at most.
+    pub most_fallbacks: u64,
+    /// Validators that must be seen to lose their stake, at least.
+    pub slashed: u64,
+    /// Epochs within which whoever is reported loses it; 0: any number.
+    pub slashing_epochs: u64,
+    /// Newcomers that must be seen to be paid out, at least.
+    pub withdrawals: u64,
 }
 
 impl Default for Expect {
@@ -351,6 +406,14 @@ impl Default for Expect {
             may_stall: false,
             may_break_with_evidence: false,
             returns: 0,
+            epochs: 0,
+            era_gap_slots: 0,
+            silent_epochs: 0,
+            fallbacks: 0,
+            most_fallbacks: u64::MAX >> 1,
+            slashed: 0,
+            slashing_epochs: 0,
+            withdrawals: 0,
         }
     }
 }
@@ -391,6 +454,7 @@ impl Scenario {
             ("network.members", u64::from(shape.members), 1..=1_024, "1 to 1024"),
             ("network.beacon", u64::from(shape.beacon), 1..=1_024, "1 to 1024"),
             ("network.slot_ms", shape.slot_ms, 20..=60_000, "20 to 60000"),
+            ("network.standbys", u64::from(shape.standbys), 0..=1_024, "0 to 1024"),
             ("network.delay_ms", shape.delay_ms, 1..=shape.slot_ms / 2, "1 to half of slot_ms"),
             ("load.per_second", self.load.per_second, 0..=100_000, "0 to 100000"),
             ("load.accounts", u64::from(self.load.accounts), 2..=10_000, "2 to 10000"),
@@ -403,7 +467,17 @@ impl Scenario {
             ("links.loss_ppm", u64::from(self.links.loss_ppm), 0..=900_000, "0 to 900000"),
             ("expect.settled_percent", u64::from(self.expect.settled_percent), 0..=100, "0 to 100"),
         ];
-        for (field, found, range, allowed) in ranges {
+        let epochs = shape.epochs.unwrap_or_default();
+        let of_epochs = [
+            ("network.epochs.slots", epochs.slots, shape.heartbeat_slots.max(4)..=1 << 20, "a heartbeat to 2^20"),
+            ("network.epochs.fallback_slots", epochs.fallback_slots, 1..=epochs.slots / 2, "1 to half of an epoch"),
+            ("network.epochs.rotation_per_mille", u64::from(epochs.rotation_per_mille), 0..=1_000, "0 to 1000"),
+            ("network.epochs.unbonding", epochs.unbonding, 2..=1_000, "2 to 1000"),
+            ("network.epochs.seat", epochs.seat, 0..=1 << 40, "0 to 2^40"),
+            ("network.epochs.newcomers", u64::from(epochs.newcomers), 0..=epochs.seat.min(64), "0 to 64"),
+        ];
+        let of_epochs = of_epochs.into_iter().filter(|_| shape.epochs.is_some());
+        for (field, found, range, allowed) in ranges.into_iter().chain(of_epochs) {
             if !range.contains(&found) {
                 return Err(InvalidScenario::Range { field, found, allowed });
             }

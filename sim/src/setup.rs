@@ -1,14 +1,14 @@
 //! A world's network from its scenario and seed: keys, genesis file, committees, first blocks.
 
 use crate::{clock::EPOCH_MS, disk::Shelf, memory::Memory, observer::Outcomes, random::Random, scenario::Scenario};
-use kakera_beacon::{Beacon, Committees, genesis_header, leader_seed};
+use kakera_beacon::{Beacon, Committees, genesis_header, leader_seed, randomness::Links};
 use kakera_chain::{
     BlockId, Member,
     address::Address,
     application::Application,
     block::Header,
     certificate::Seats,
-    genesis::{Fees, Genesis, GenesisAccount, GenesisValidator, Lanes, Network, Role, Timing},
+    genesis::{Epochs, Fees, Genesis, GenesisAccount, GenesisValidator, Lanes, Network, Role, Staking, Timing},
     keys::SecretKey,
     leaders::leader_cycle,
     signatures::Signatures,
@@ -39,6 +39,8 @@ pub struct Setup {
     pub shelf: Arc<Shelf>,
     /// Each validator's key, in registry order.
     pub keys: Vec<SecretKey>,
+    /// What each beacon validator reveals, where there are epochs.
+    links: Vec<Links>,
     /// Accounts by shard, each with its key.
     pub accounts: Vec<Vec<(Address, SecretKey)>>,
     /// Each chain's first header.
@@ -52,9 +54,13 @@ pub struct Setup {
 
 /// A key drawn from a seed.
 pub fn secret(random: &mut Random) -> SecretKey {
+    SecretKey::from_seed(secret_bytes(random))
+}
+
+fn secret_bytes(random: &mut Random) -> [u8; 32] {
     let mut bytes = [0; 32];
     bytes.chunks_exact_mut(8).for_each(|chunk| chunk.copy_from_slice(&random.number().to_le_bytes()));
-    SecretKey::from_seed(bytes)
+    bytes
 }
 
 impl Setup {
@@ -66,10 +72,15 @@ impl Setup {
         let mut random = Random::stream(seed, "setup");
         let shape = &scenario.network;
         let shard_members = usize::from(shape.shards) * usize::from(shape.members);
-        let keys: Vec<SecretKey> =
-            (0..usize::from(shape.beacon) + shard_members).map(|_| secret(&mut random)).collect();
+        let validators = usize::from(shape.beacon) + shard_members + usize::from(shape.standbys);
+        let newcomers = shape.epochs.map_or(0, |epochs| usize::from(epochs.newcomers));
+        let keys: Vec<SecretKey> = (0..validators + newcomers).map(|_| secret(&mut random)).collect();
         let accounts = accounts(shape.shards, usize::from(scenario.load.accounts), &mut random);
-        let genesis = genesis_of(scenario, &keys, &accounts, &mut random);
+        let links = match shape.epochs {
+            Some(_) => (0..shape.beacon).map(|_| Links::new(secret_bytes(&mut random))).collect(),
+            None => Vec::new(),
+        };
+        let genesis = genesis_of(scenario, &keys[..validators], &links, &accounts, &mut random);
         let text = toml::to_string(&genesis).expect("a genesis is TOML");
         let network = Arc::new(Network::parse(&text).expect("a checked scenario makes a sound genesis"));
         let memory = Arc::new(Memory::default());
@@ -87,6 +98,7 @@ impl Setup {
             memory,
             signatures,
             keys,
+            links,
             accounts,
             genesis,
             leaders: BTreeMap::new(),
@@ -100,6 +112,23 @@ impl Setup {
             setup.leaders.insert(chain, leaders);
         }
         setup
+    }
+
+    /// Who runs a node on a chain: its committee, or, where committees change, everybody who may come into it.
+    pub fn validators(&self, chain: ChainId) -> Vec<ValidatorId> {
+        let newcomers = if chain == ChainId::Beacon { Vec::new() } else { self.newcomers() };
+        if self.network.genesis.epochs.is_none() {
+            return self.seats(chain).validators.clone();
+        }
+        let role = if chain == ChainId::Beacon { Role::Beacon } else { Role::Shard };
+        let all = (0..).map(ValidatorId).zip(&self.network.genesis.validators);
+        all.filter(|(_, validator)| validator.role == role).map(|(id, _)| id).chain(newcomers).collect()
+    }
+
+    /// Those that are bonded while the network runs, in that order: they follow the last one of the genesis file.
+    pub fn newcomers(&self) -> Vec<ValidatorId> {
+        let first = self.network.genesis.validators.len();
+        (first..self.keys.len()).filter_map(|id| u32::try_from(id).ok()).map(ValidatorId).collect()
     }
 
     /// A validator's key.
@@ -153,6 +182,14 @@ impl Setup {
     pub fn beacon(&self) -> Beacon {
         beacon_of(&self.network, &self.genesis, &self.signatures)
     }
+
+    /// The same as a validator runs them, who has something to reveal where there are epochs.
+    pub fn beacon_of(&self, validator: ValidatorId) -> Beacon {
+        match self.links.get(validator.0 as usize) {
+            Some(links) => self.beacon().with_links(validator, links.clone()),
+            None => self.beacon(),
+        }
+    }
 }
 
 fn beacon_of(network: &Network, genesis: &BTreeMap<ChainId, Header>, signatures: &Signatures) -> Beacon {
@@ -197,6 +234,7 @@ fn accounts(shards: u16, each: usize, random: &mut Random) -> Vec<Vec<(Address, 
 fn genesis_of(
     scenario: &Scenario,
     keys: &[SecretKey],
+    links: &[Links],
     accounts: &[Vec<(Address, SecretKey)>],
     random: &mut Random,
 ) -> Genesis {
@@ -212,7 +250,7 @@ fn genesis_of(
             seats: 1,
             endpoint: format!("127.0.0.1:{}", 10_000 + index),
             owner,
-            commitment: "00".repeat(32),
+            commitment: links.get(index).map_or("00".repeat(32), |links| links.commitment().to_string()),
         }
     });
     let timing =
@@ -228,8 +266,19 @@ fn genesis_of(
         shard: timing(shape.slot_ms),
         fees: Fees { block_gas: shape.block_gas, block_bytes: 1 << 20, base_fee: 10, receipt_gas_percent: 50 },
         lanes: Lanes { bound: shape.lane_bound, lifetime_slots: shape.lifetime_slots },
-        epochs: None,
-        staking: None,
+        epochs: shape.epochs.map(|epochs| Epochs {
+            slots: epochs.slots,
+            fallback_slots: epochs.fallback_slots,
+            rotation_per_mille: epochs.rotation_per_mille,
+            beacon_seats: None,
+            unbonding: epochs.unbonding,
+        }),
+        staking: shape.epochs.filter(|epochs| epochs.seat > 0).map(|epochs| Staking {
+            seat: epochs.seat,
+            churn_seats: 1,
+            reward: epochs.seat / 1_000,
+            reporter_per_mille: 100,
+        }),
         risk: None,
         validators: validators.collect(),
         accounts: rich.collect(),

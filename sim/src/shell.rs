@@ -3,7 +3,7 @@
 
 use crate::{
     clock::Moment,
-    node::{Delivery, NodeId},
+    node::{Delivery, Machine, NodeId},
     observer::Observer,
     rules::{BeaconRules, ShardRules},
     setup::Setup,
@@ -11,7 +11,7 @@ use crate::{
 use kakera_chain::{
     Member,
     crosslink::Crosslink,
-    replica::Replica,
+    replica::{Phase, Replica},
     units::{Height, ShardId, Timestamp},
 };
 use kakera_shard::{Following, Submitter};
@@ -172,4 +172,59 @@ impl ShardShell {
     pub fn leave(&mut self, now: Moment) {
         self.open_at = Some(now.plus(self.following.left(self.useful) * 1_000));
     }
+}
+
+/// How a node without a seat follows its own chain: it asks one other node each slot, and so does a member that sees no
+/// progress, as its era may have ended without it.
+#[derive(Debug)]
+pub struct Puller {
+    /// When to ask next.
+    pub next_at: Moment,
+    turn: usize,
+    /// What was certified when that last changed, and when it did.
+    certified: Height,
+    since: Moment,
+}
+
+impl Puller {
+    /// Slots without progress after which a member asks.
+    const PATIENCE: u64 = 4;
+
+    /// Of a process that starts now.
+    pub fn new(now: Moment) -> Puller {
+        Puller { next_at: now, turn: 0, certified: Height(0), since: now }
+    }
+
+    /// Whether to ask now, and whom of so many members or, now and then, of all others: a number to count round them.
+    pub fn look(&mut self, machine: &Machine, slot_us: u64, now: Moment) -> Option<Asked> {
+        if now < self.next_at {
+            return None;
+        }
+        self.next_at = now.plus(slot_us);
+        let certified = machine.certified();
+        if certified != self.certified {
+            (self.certified, self.since) = (certified, now);
+        }
+        let stands_still = now.since(self.since) > Puller::PATIENCE * slot_us;
+        if machine.phase() != Phase::Observer && !stands_still {
+            return None;
+        }
+        self.turn = self.turn.wrapping_add(1);
+        let place = self.turn / 3 * 2 + self.turn % 3;
+        Some(if self.turn % 3 == 2 { Asked::Anybody(self.turn / 3) } else { Asked::Member(place) })
+    }
+
+    /// More came: there may be more still.
+    pub fn fed(&mut self, slot_us: u64, now: Moment) {
+        self.next_at = self.next_at.min(now.plus(slot_us / 8));
+    }
+}
+
+/// Who is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// A member of the era, counted round its committee.
+    Member(usize),
+    /// Any node of the chain, counted round all of them.
+    Anybody(usize),
 }

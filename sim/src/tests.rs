@@ -31,3 +31,13 @@ fn nobody_asks_a_peer_for_one_justification_again_and_again() {
     let most = worst.iter().max_by_key(|(_, count)| **count).unwrap();
     assert!(*most.1 <= 16, "{most:?}");
 }
+
+/// The first slot of an epoch belongs to an equivocator: both its blocks end the era, and nothing is built on either. What
+/// most of the honest members have chosen becomes certified, nevertheless.
+#[test]
+fn two_last_blocks_of_an_era_do_not_stop_the_beacon() {
+    let scenario = crate::library::find("slashing").unwrap().scenario;
+    for seed in [155, 170] {
+        assert_eq!(World::new(&scenario, seed, false).run(|_| {}).violation, None, "{seed}");
+    }
+}

@@ -122,6 +122,11 @@ impl fmt::Display for Heard<'_> {
             }
             Delivery::Followed { stream } => write!(f, "stream {stream} open"),
             Delivery::CrosslinkTaken { attempt } => write!(f, "crosslink {attempt} taken"),
+            Delivery::Pull { from, root, next } => write!(f, "pull of {from} from {next} in {}", Short(&root.0)),
+            Delivery::Pulled { closed, blocks } => {
+                let up_to = blocks.as_ref().map(|blocks| blocks.certificate.finality.height).unwrap_or_default();
+                write!(f, "pulled up to {up_to}{}", if closed.is_some() { ", era closed" } else { "" })
+            }
         }
     }
 }

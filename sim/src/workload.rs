@@ -2,8 +2,10 @@
 //! ordered.
 
 mod orders;
+mod requests;
 
-pub use orders::{Fate, Order, Payment};
+pub use orders::{Fate, Order, Payment, Request};
+pub use requests::{Report, Requests};
 
 use crate::{
     clock::Moment,
@@ -19,7 +21,8 @@ use kakera_chain::{
     address::Address,
     hash::Hash,
     receipt::ReceiptAction,
-    units::{ChainId, Height, ShardId},
+    replica::Phase,
+    units::{ChainId, Epoch, Height, ShardId},
 };
 use kakera_shard::{Action, ConsumedOutcome, Reply, ShardState, SignedTransaction, Transaction};
 use std::{
@@ -47,8 +50,12 @@ pub struct Workload {
     owed: u64,
     /// Certified heights that were looked at, by chain.
     seen: BTreeMap<ChainId, Height>,
+    /// Each chain's newest era: its epoch and its root's height. Blocks of earlier eras above it are left out.
+    floors: BTreeMap<ChainId, (Epoch, Height)>,
     /// Certified and not recorded, by shard: heights and orders.
     unrecorded: Vec<VecDeque<(Height, usize)>>,
+    /// What is asked of the beacon.
+    pub requests: Requests,
     /// What was answered otherwise than its order deserved, in words.
     pub surprises: Vec<String>,
 }
@@ -65,7 +72,9 @@ impl Workload {
             nonces: setup.accounts.iter().map(|accounts| vec![0; accounts.len()]).collect(),
             owed: 0,
             seen: BTreeMap::new(),
+            floors: BTreeMap::new(),
             unrecorded: setup.accounts.iter().map(|_| VecDeque::new()).collect(),
+            requests: Requests::new(setup, seed),
             surprises: Vec::new(),
         }
     }
@@ -90,6 +99,7 @@ impl Workload {
     ) -> Vec<(NodeId, usize, Arc<SignedTransaction>)> {
         let mut due = Vec::new();
         if more {
+            self.bond_newcomers(setup);
             self.owed += self.load.per_second * TICK_US / 1_000;
             for _ in 0..self.owed / 1_000 {
                 for shard in 0..setup.accounts.len() {
@@ -117,7 +127,7 @@ impl Workload {
         order.tried = now;
         let chain = ChainId::Shard(order.shard);
         let up: Vec<NodeId> =
-            (0..nodes.len()).filter(|node| nodes[*node].chain == chain && nodes[*node].process.is_some()).collect();
+            (0..nodes.len()).filter(|node| nodes[*node].chain == chain && is_served_by(&nodes[*node])).collect();
         if up.is_empty() {
             return None;
         }
@@ -193,16 +203,8 @@ impl Workload {
             [one] => Action::Transfer { to: one.to, amount: one.amount },
             many => Action::Batch { transfers: many.iter().map(|payment| (payment.to, payment.amount)).collect() },
         };
-        Transaction {
-            network: setup.network.id,
-            sender: setup.accounts[shard][from].1.public(),
-            nonce,
-            valid_until: Slot(1 << 40),
-            gas_limit: GAS_LIMIT,
-            max_fee: 1 << 30,
-            tip: self.random.below(4),
-            action,
-        }
+        let tip = self.random.below(4);
+        transaction(setup, (shard, from), nonce, tip, action)
     }
 
     /// An order that must be refused: forged, of more than there is, of nothing, past its nonce, for another network.
@@ -246,7 +248,9 @@ impl Workload {
     /// A block was certified on a shard.
     pub fn shard(&mut self, now: Moment, certified: &Certified<ShardState>) {
         let header = &certified.block.header;
-        if !self.is_new(header.chain, header.height) {
+        let (epoch, root) = self.floors.get(&header.chain).copied().unwrap_or_default();
+        let left_out = header.epoch < epoch && header.height > root;
+        if left_out || !self.is_new(header.chain, header.height) {
             return;
         }
         let ChainId::Shard(shard) = header.chain else { return };
@@ -256,10 +260,11 @@ impl Workload {
             self.open.remove(&number);
             let order = &mut self.orders[number];
             order.final_at.get_or_insert(now);
-            order.height = Some(header.height);
+            order.height = Some((header.height, header.epoch));
             order.receipts = receipts.iter().map(|receipt| (receipt.lane, receipt.seq)).collect();
-            order.open_receipts = receipts.len();
-            if receipts.is_empty() {
+            // What the beacon is asked for is its own affair.
+            order.open_receipts = if order.request.is_some() { 0 } else { receipts.len() };
+            if order.open_receipts == 0 {
                 order.ended_at.get_or_insert(now);
             }
             self.unrecorded[usize::from(shard.0)].push_back((header.height, number));
@@ -300,6 +305,25 @@ impl Workload {
         }
     }
 
+    /// A node entered an era. What its root leaves out is to be ordered again.
+    pub fn entered(&mut self, chain: ChainId, epoch: Epoch, root: Height) {
+        let ChainId::Shard(shard) = chain else { return };
+        let floor = self.floors.entry(chain).or_default();
+        if epoch <= floor.0 {
+            return;
+        }
+        *floor = (epoch, root);
+        let Some(seen) = self.seen.get_mut(&chain).filter(|seen| **seen > root) else { return };
+        *seen = root;
+        for (number, order) in self.orders.iter_mut().enumerate().filter(|(_, order)| order.shard == shard) {
+            if order.height.is_some_and(|(height, of)| height > root && of < epoch) {
+                order.undo();
+                self.open.insert(number);
+            }
+        }
+        self.unrecorded[usize::from(shard.0)].retain(|(height, _)| *height <= root);
+    }
+
     fn is_new(&mut self, chain: ChainId, height: Height) -> bool {
         let seen = self.seen.entry(chain).or_default();
         // A block that nobody lived to tell of is passed over.
@@ -312,4 +336,23 @@ impl Workload {
     pub fn certified(&self, chain: ChainId) -> Height {
         self.seen.get(&chain).copied().unwrap_or_default()
     }
+}
+
+/// A transaction of an account, by shard and place.
+fn transaction(setup: &Setup, (shard, from): (usize, usize), nonce: u64, tip: u64, action: Action) -> Transaction {
+    Transaction {
+        network: setup.network.id,
+        sender: setup.accounts[shard][from].1.public(),
+        nonce,
+        valid_until: Slot(1 << 40),
+        gas_limit: GAS_LIMIT,
+        max_fee: 1 << 30,
+        tip,
+        action,
+    }
+}
+
+/// Whether clients give their orders to a node: it runs, and has a part in its chain.
+fn is_served_by(node: &Node) -> bool {
+    node.phase().is_some_and(|phase| phase != Phase::Observer)
 }

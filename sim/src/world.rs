@@ -4,6 +4,7 @@ mod acting;
 mod events;
 mod following;
 mod living;
+mod reporting;
 mod shelling;
 mod twisting;
 
@@ -221,7 +222,7 @@ fn nodes_of(scenario: &Scenario, setup: &Setup, seed: u64) -> (Vec<Node>, Instan
     let mut nodes = Vec::new();
     let mut instances = Instances::new();
     for chain in setup.chains() {
-        let validators = &setup.seats(chain).validators;
+        let validators = &setup.validators(chain);
         let astray = random.index(validators.len());
         for (index, validator) in validators.iter().enumerate() {
             let clock = drawn_clock(scenario, &mut random, index == astray);

@@ -2,6 +2,10 @@
 //! unit that went there is there, or burned, or came back.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod life {
+    mod reports;
+}
+
 use kakera_beacon::{Attendance, Beacon, BeaconState, genesis_header, receipts_toward};
 use kakera_chain::{
     BlockId, Member, Slot,

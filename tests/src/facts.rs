@@ -2,6 +2,8 @@
 
 use crate::net::Net;
 use kakera_chain::{
+    codec,
+    evidence::Evidence,
     hash::Hash,
     store::Table,
     units::{ChainId, ShardId},
@@ -10,6 +12,7 @@ use kakera_proto::v1::BlockInfo;
 use rocksdb::{DB, IteratorMode, Options};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs,
     path::{Path, PathBuf},
 };
 
@@ -102,21 +105,42 @@ pub fn last_said(net: &Net, name: &str, member: u16) -> Option<u64> {
     threads.iter().filter_map(seq).max()
 }
 
-/// The RocksDB database, in a process's data directory, of the chain that it helps to make. Beside it may stand that of the
-/// beacon chain, which every process follows.
+/// The RocksDB database, in a process's data directory, of the chain that it helps to make: a shard's, the lowest one, if
+/// it hosts any; else the beacon's, which every process has.
 pub fn database_in(data: &Path) -> PathBuf {
-    let database = data.join("db");
-    assert!(database.join("CURRENT").is_file(), "no database in {}", database.display());
-    database
+    let chains = fs::read_dir(data).expect("a data directory").filter_map(|entry| Some(entry.ok()?.path()));
+    let mut databases: Vec<PathBuf> = chains.map(|chain| chain.join("db")).filter(|db| db.is_dir()).collect();
+    // "beacon" comes before every "shard-N".
+    databases.sort();
+    let shards = databases.iter().filter(|database| !database.starts_with(data.join("beacon")));
+    let database = shards.into_iter().next().or(databases.first()).cloned();
+    database.unwrap_or_else(|| panic!("no database in {}", data.display()))
+}
+
+/// The evidence of the present era that a stopped node has on disk.
+pub fn evidence(net: &Net, name: &str) -> Vec<Evidence> {
+    let database = database_in(&net.network().process_dir(name).join("data"));
+    let read = |(key, bytes): (Vec<u8>, Vec<u8>)| match key.len() {
+        // Keys: the accused member, and one byte more where it signed two blocks.
+        2 => codec::decode(&bytes, usize::MAX).map(|pair| Evidence::Equivocation(Box::new(pair))),
+        _ => codec::decode(&bytes, usize::MAX).map(|conflict| Evidence::Conflict(Box::new(conflict))),
+    };
+    table(&database, Table::Evidence).into_iter().map(read).collect::<Result<_, _>>().expect("what was stored decodes")
 }
 
 /// The keys of one table of a database that nobody writes to.
-fn rows(database: &Path, table: Table) -> Vec<Vec<u8>> {
+fn rows(database: &Path, of: Table) -> Vec<Vec<u8>> {
+    table(database, of).into_iter().map(|(key, _)| key).collect()
+}
+
+/// One table of a database that nobody writes to.
+fn table(database: &Path, table: Table) -> Vec<(Vec<u8>, Vec<u8>)> {
     let options = Options::default();
     let families = DB::list_cf(&options, database).expect("a database lists its families");
     let db = DB::open_cf_for_read_only(&options, database, &families, false).expect("it opens read-only");
     let family = db.cf_handle(table.name()).unwrap_or_else(|| panic!("no table {}", table.name()));
-    db.iterator_cf(family, IteratorMode::Start).map(|row| row.expect("a row reads").0.into_vec()).collect()
+    let read = |(key, value): (Box<[u8]>, Box<[u8]>)| (key.into_vec(), value.into_vec());
+    db.iterator_cf(family, IteratorMode::Start).map(|row| read(row.expect("a row reads"))).collect()
 }
 
 #[cfg(test)]

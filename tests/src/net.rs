@@ -10,7 +10,7 @@ use kakera_chain::{
     hash::Hash,
     units::{ChainId, ShardId},
 };
-use kakera_deploy::{Binaries, Network, Orchestrator, Profile, Wiring, logs};
+use kakera_deploy::{Binaries, Network, Orchestrator, Profile, Wiring, logs, orchestrator::CommandOf};
 use kakera_proto::v1::{
     self, TransactionStatus, accounts_client::AccountsClient, beacon_client::BeaconClient, chains_client::ChainsClient,
     transactions_client::TransactionsClient,
@@ -54,14 +54,36 @@ impl Net {
         Net::create_wired(profile, Wiring::Direct)
     }
 
+    /// Creates the network of a profile, after which `prepare` may change its files, and whose processes run what
+    /// `commands` makes of the node binaries; starts nothing.
+    pub fn create_with(
+        profile: &Profile,
+        prepare: impl FnOnce(&Network),
+        commands: impl FnOnce(Binaries) -> CommandOf,
+    ) -> Net {
+        Net::build(profile, Wiring::Direct, prepare, commands)
+    }
+
     fn create_wired(profile: &Profile, wiring: Wiring) -> Net {
+        let honest =
+            |binaries: Binaries| -> CommandOf { Box::new(move |network, process| binaries.command(network, process)) };
+        Net::build(profile, wiring, |_| {}, honest)
+    }
+
+    fn build(
+        profile: &Profile,
+        wiring: Wiring,
+        prepare: impl FnOnce(&Network),
+        commands: impl FnOnce(Binaries) -> CommandOf,
+    ) -> Net {
         let one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
         let dir = tempfile::Builder::new().prefix("kakera-tests-").tempdir().expect("a temporary directory");
         let network = kakera_deploy::create_wired(&dir.path().join("net"), profile, wiring);
         let network = network.expect("the profile makes a network");
+        prepare(&network);
         let genesis = network.genesis().expect("create() wrote a sound genesis");
         let binaries = Binaries::find().expect("the node binaries are built");
-        let orchestrator = Orchestrator::new(network, binaries).expect("an orchestrator");
+        let orchestrator = Orchestrator::with_commands(network, commands(binaries)).expect("an orchestrator");
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -80,11 +102,12 @@ impl Net {
         Net::create_wired(profile, Wiring::Relayed).started()
     }
 
-    fn started(self) -> Net {
+    /// Starts a network that was created; returns when every chain certifies.
+    pub fn started(self) -> Net {
         let net = self;
         net.orchestrator.start_all().expect("all processes start");
         net.wait_listening(&net.all());
-        net.wait_active(&net.all());
+        net.wait_active(&net.seated());
         for chain in net.chains() {
             net.wait_certified(&net.members(chain)[0], 1);
         }
@@ -119,6 +142,11 @@ impl Net {
     /// Every process.
     pub fn all(&self) -> Vec<String> {
         self.network().processes().iter().map(|process| process.name.clone()).collect()
+    }
+
+    /// Every process that has a seat at genesis.
+    pub fn seated(&self) -> Vec<String> {
+        self.chains().into_iter().flat_map(|chain| self.members(chain)).collect()
     }
 
     /// The beacon and every shard.
@@ -228,7 +256,7 @@ impl Net {
     /// The node's status.
     pub fn status_within(&self, limit: Duration, name: &str) -> Result<v1::NodeStatus, Status> {
         self.ask_within(limit, name, |channel| async {
-            ChainsClient::new(channel).get_status(v1::GetStatusRequest {}).await
+            ChainsClient::new(channel).get_status(v1::GetStatusRequest::default()).await
         })
     }
 
@@ -262,7 +290,7 @@ impl Net {
     /// # Errors
     /// The node's status.
     pub fn block_within(&self, limit: Duration, name: &str, height: u64) -> Result<v1::BlockInfo, Status> {
-        let request = v1::GetBlockRequest { which: Some(v1::get_block_request::Which::Height(height)) };
+        let request = v1::GetBlockRequest { which: Some(v1::get_block_request::Which::Height(height)), chain: None };
         self.ask_within(limit, name, |channel| async { ChainsClient::new(channel).get_block(request).await })
     }
 
@@ -271,7 +299,7 @@ impl Net {
     /// # Errors
     /// The node's status.
     pub fn explain(&self, name: &str, which: v1::explain_request::Which) -> Result<v1::BlockExplanation, Status> {
-        let request = v1::ExplainRequest { which: Some(which) };
+        let request = v1::ExplainRequest { which: Some(which), chain: None };
         self.ask(name, |channel| async { ChainsClient::new(channel).explain(request).await })
     }
 

@@ -16,12 +16,20 @@ const PAUSE: Duration = Duration::from_millis(60);
 ///
 /// # Panics
 /// After [`PATIENCE`], with `what` and the last look's words.
-pub fn until<T, E: Display>(what: &str, mut probe: impl FnMut() -> Result<T, E>) -> T {
+pub fn until<T, E: Display>(what: &str, probe: impl FnMut() -> Result<T, E>) -> T {
+    until_within(PATIENCE, what, probe)
+}
+
+/// The same for what takes longer: some epochs.
+///
+/// # Panics
+/// After `limit`, with `what` and the last look's words.
+pub fn until_within<T, E: Display>(limit: Duration, what: &str, mut probe: impl FnMut() -> Result<T, E>) -> T {
     let started = Instant::now();
     loop {
         match probe() {
             Ok(found) => return found,
-            Err(reason) => assert!(started.elapsed() < PATIENCE, "waited {PATIENCE:?} for {what}: {reason}"),
+            Err(reason) => assert!(started.elapsed() < limit, "waited {limit:?} for {what}: {reason}"),
         }
         thread::sleep(PAUSE);
     }

@@ -107,8 +107,8 @@ fn shape_cases(net: &Net) -> Vec<Case> {
     let track = |bytes: usize, shard| TrackRequest { transaction_id: vec![7; bytes], shard, after: 0 };
     let receipt = |from_shard, to_shard| TrackReceiptRequest { from_shard, to_shard, seq: u64::MAX };
     let account = |address: &str| GetAccountRequest { address: address.to_owned(), head: false };
-    let block = |which| GetBlockRequest { which };
-    let explain = |which| ExplainRequest { which };
+    let block = |which| GetBlockRequest { which, chain: None };
+    let explain = |which| ExplainRequest { which, chain: None };
     let unknown = Code::NotFound;
     let mut wrong_character = net.faucet(ShardId(0)).address.to_string();
     wrong_character.replace_range(10..11, if &wrong_character[10..11] == "q" { "p" } else { "q" });

@@ -66,6 +66,6 @@ fn bare<R: Read>(reader: &mut R) -> Result<Validator> {
     if status != Status::Active {
         return Err(Error::new(ErrorKind::InvalidData, "without stake all validators are active"));
     }
-    let seated = Epoch(0);
-    Ok(Validator { key, role, seats, owner, endpoint, commitment, status, stake: 0, rewards: 0, seated })
+    let (stake, rewards, seated, slashing) = (0, 0, Epoch(0), None);
+    Ok(Validator { key, role, seats, owner, endpoint, commitment, status, stake, rewards, seated, slashing })
 }

@@ -1,11 +1,12 @@
 //! What owners and reporters ask of the registry: each request is done whole, or refused with a reason and nothing
 //! changes.
 
-use super::{Joining, Life, Registry, Slashed, Status, Validator};
+use super::{Joining, Life, Registry, Slashed, Slashing, Status, Validator};
 use crate::randomness::Commitment;
 use kakera_chain::{
     address::Address,
     bond::{Bond, check_seats},
+    evidence,
     genesis::Role,
     hash::NetworkId,
     receipt::ReturnReason,
@@ -18,8 +19,12 @@ use std::sync::Arc;
 pub struct Offence {
     /// Who.
     pub validator: ValidatorId,
-    /// In a committee of which epoch.
+    /// In the committee of which chain.
+    pub chain: ChainId,
+    /// And of which epoch.
     pub epoch: Epoch,
+    /// What.
+    pub act: evidence::Offence,
 }
 
 /// Where a request comes from.
@@ -29,6 +34,8 @@ pub struct Source {
     pub from: ChainId,
     /// Its place in the lane to the beacon.
     pub seq: u64,
+    /// The account that asks.
+    pub who: Address,
 }
 
 impl Registry {
@@ -67,8 +74,9 @@ impl Registry {
         let Bond { key, role, seats, endpoint, commitment, .. } = bond.clone();
         let status = Status::Pending { since: epoch };
         let commitment = Commitment::new(commitment, Epoch(epoch.0.saturating_add(1)));
-        let (stake, rewards, seated) = (amount, 0, Epoch(0));
-        let validator = Validator { key, role, seats, owner, endpoint, commitment, status, stake, rewards, seated };
+        let (stake, rewards, seated, slashing) = (amount, 0, Epoch(0), None);
+        let validator =
+            Validator { key, role, seats, owner, endpoint, commitment, status, stake, rewards, seated, slashing };
         self.validators.insert(id, Arc::new(validator));
         Arc::make_mut(&mut self.keys).insert(key, id);
         Ok(id)
@@ -152,6 +160,9 @@ impl Registry {
         let validator = self.edit(id).expect("it was found");
         (validator.stake, validator.rewards) = (0, 0);
         validator.status = Status::Slashed { at: epoch, from: source.from, seq: source.seq };
+        let Offence { chain, epoch, act, .. } = offence;
+        let reporter = source.who;
+        validator.slashing = Some(Slashing { chain, epoch, act, reporter, reporter_share, burned });
         Ok(Slashed { reporter_share, burned })
     }
 

@@ -78,8 +78,8 @@ fn without_stake_the_bytes_are_the_plain_list_and_nothing_ever_happens() {
     assert_eq!(registry.exit(OWNER, ValidatorId(1), Epoch(0)), Err(Refused::WrongStatus));
     let bond = bond_of(&network, 99, OWNER, Role::Shard, 1);
     assert_eq!(registry.bond(OWNER, 0, &bond, Epoch(0), network.id), Err(Refused::Full));
-    let offence = Offence { validator: ValidatorId(1), epoch: Epoch(0) };
-    let source = Source { from: ChainId::Beacon, seq: 0 };
+    let offence = fixture::offence(ValidatorId(1), Epoch(0));
+    let source = Source { from: ChainId::Beacon, seq: 0, who: OWNER };
     assert_eq!(registry.slash(offence, Epoch(0), source), Err(Refused::InvalidEvidence));
     assert_eq!(registry, before);
     assert_eq!((registry.stake(), registry.minted(), registry.burned()), (0, 0, 0));
@@ -264,8 +264,8 @@ fn a_newcomer_may_change_its_mind_and_is_never_active() {
 
 #[test]
 fn a_slashing_takes_everything_once_until_the_stake_is_paid_out() {
-    let source = Source { from: ChainId::Beacon, seq: 4 };
-    let offence = |validator, epoch| Offence { validator, epoch: Epoch(epoch) };
+    let source = Source { from: ChainId::Beacon, seq: 4, who: OWNER };
+    let offence = |validator, epoch| fixture::offence(validator, Epoch(epoch));
     let (_, mut registry) = registry();
     let id = ValidatorId(5);
     assert_eq!(registry.slash(offence(ValidatorId(99), 0), Epoch(0), source), Err(Refused::StaleEvidence));
@@ -286,6 +286,10 @@ fn a_slashing_takes_everything_once_until_the_stake_is_paid_out() {
     assert_eq!(late.slash(offence(id, 1), Epoch(1 + UNBONDING), source), Err(Refused::AlreadySlashed));
     let at = Epoch(1 + UNBONDING);
     assert_eq!(status(&late, id), Status::Slashed { at, from: ChainId::Beacon, seq: 4 });
+    let Offence { chain, epoch, act, .. } = offence(id, 1);
+    let told = Slashing { chain, epoch, act, reporter: OWNER, reporter_share: 100, burned: 900 };
+    assert_eq!(late.get(id).unwrap().slashing, Some(told));
+    assert_eq!(codec::decode(&codec::encode(&late), 1 << 20), Ok(late.clone()));
     assert_eq!((late.burned(), late.stake(), late.slashed()), (900, 19 * u128::from(SEAT), [id].into()));
     assert!(turn(&mut late, 2 + UNBONDING, &[]).withdrawals.is_empty());
     // Who was paid out has nothing left.
@@ -297,11 +301,11 @@ fn a_slashing_takes_everything_once_until_the_stake_is_paid_out() {
 #[test]
 fn a_slashed_one_that_waits_in_a_queue_is_taken_out_of_it() {
     let (network, mut registry) = registry();
-    let source = Source { from: ChainId::Beacon, seq: 0 };
+    let source = Source { from: ChainId::Beacon, seq: 0, who: OWNER };
     let id = join(&mut registry, &network, 30, 2, 0);
     registry.exit(OWNER, ValidatorId(5), Epoch(0)).unwrap();
     for validator in [id, ValidatorId(5)] {
-        registry.slash(Offence { validator, epoch: Epoch(0) }, Epoch(0), source).unwrap();
+        registry.slash(fixture::offence(validator, Epoch(0)), Epoch(0), source).unwrap();
     }
     assert_eq!((registry.joining().count(), registry.leaving().count()), (0, 0));
     let turned = turn(&mut registry, 1, &[]);
@@ -312,8 +316,8 @@ fn a_slashed_one_that_waits_in_a_queue_is_taken_out_of_it() {
 fn a_slashed_one_is_known_for_as_long_as_its_committees() {
     let (_, mut registry) = registry();
     let id = ValidatorId(5);
-    let source = Source { from: ChainId::Beacon, seq: 0 };
-    registry.slash(Offence { validator: id, epoch: Epoch(0) }, Epoch(0), source).unwrap();
+    let source = Source { from: ChainId::Beacon, seq: 0, who: OWNER };
+    registry.slash(fixture::offence(id, Epoch(0)), Epoch(0), source).unwrap();
     (1..9).for_each(|epoch| assert!(turn(&mut registry, epoch, &[5]).forgotten.is_empty(), "nobody takes its seat"));
     let gone = (9..30).find(|epoch| turn(&mut registry, *epoch, &[]).forgotten == [id]);
     assert_eq!(gone, Some(8 + UNBONDING + 3));

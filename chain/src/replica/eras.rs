@@ -65,6 +65,8 @@ pub(super) struct Ahead {
     bytes: usize,
     /// Whether an era may have become ripe to be entered since that was last looked at.
     pub(super) ripe: bool,
+    /// Whether an era was entered while the present input is handled: the store still holds what the one before said.
+    pub(super) begins: bool,
 }
 
 impl Ahead {
@@ -107,7 +109,9 @@ impl<A: Application> Replica<A> {
     /// Something said by a validator in an era of this epoch: now, before or after this one.
     pub(super) fn hear_of(&mut self, epoch: Epoch, from: ValidatorId, message: PeerMessage) {
         let member = self.seats.member(from);
-        if epoch == self.era.epoch {
+        if epoch == self.era.epoch && self.ahead.begins {
+            self.ahead.keep(from, epoch, message);
+        } else if epoch == self.era.epoch {
             if let Some(member) = member.filter(|_| self.takes_part()) {
                 self.hear(member, message);
             }
@@ -145,6 +149,13 @@ impl<A: Application> Replica<A> {
         if !std::mem::take(&mut self.ahead.ripe) {
             return;
         }
+        let early = self.ahead.take(self.era.epoch);
+        if !early.is_empty() {
+            early.into_iter().for_each(|(from, message)| self.hear_of(self.era.epoch, from, message));
+            // What it led to must be in the store before the next era is looked at.
+            self.ahead.ripe = true;
+            return;
+        }
         if self.ahead.plans.is_empty()
             && let Some(next) = self.successor()
         {
@@ -180,8 +191,8 @@ impl<A: Application> Replica<A> {
             self.out.sent.push(Effect::Reopen);
             self.voice.phase = Phase::Halted;
         }
-        // What was written for this one must be in the store before the next is looked at.
-        self.ahead.ripe = !self.ahead.plans.is_empty();
+        // What was written for this one must be in the store before the next is looked at, or anything is said in it.
+        (self.ahead.ripe, self.ahead.begins) = (true, true);
     }
 
     /// The next era, where the chain itself says so.
@@ -308,9 +319,6 @@ impl<A: Application> Replica<A> {
         self.voice.begin(phase, self.now);
         self.check_guard();
         self.out.sent.push(Effect::Entered(Box::new(plan)));
-        for (from, message) in self.ahead.take(self.era.epoch) {
-            self.hear_of(self.era.epoch, from, message);
-        }
     }
 
     /// Whether this process has run since before an epoch could begin, by its own clock.

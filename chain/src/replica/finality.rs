@@ -219,6 +219,9 @@ impl<A: Application> Replica<A> {
         self.out.put(Table::Certificates, height.0.to_be_bytes(), codec::encode(certificate));
         self.out.put(Table::Meta, record::CERTIFIED, codec::encode(&(height, id)));
         self.out.put(Table::Meta, record::TOTALS, codec::encode(&self.voice.totals));
+        // The beacon may name this block the root of an era, in which those who certified it have no say: then nobody
+        // certifies it again, and it must not be lost with the power of all who did.
+        self.out.synced |= self.network.genesis.epochs.is_some();
         self.newest_certificate = Some(certificate.clone());
         self.app.certificate(certificate);
         self.shares.stash = self.shares.stash.split_off(&(height.next(), BlockId([0; 32])));

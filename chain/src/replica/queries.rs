@@ -201,6 +201,9 @@ impl<A: Application> Replica<A> {
 
     fn member_status(&self, member: Member, slot: Slot) -> MemberStatus {
         let latest_slot = self.engine.latest_slot(member).unwrap_or_default();
+        // Before its first message in an era, or that this start hears of, a member has had no time to be heard.
+        let since = latest_slot.max(self.clock.slot_at(self.voice.began));
+        let overdue = slot.0.saturating_sub(since.0) > self.patience_slots();
         MemberStatus {
             member,
             validator: self.seats.validators[member.index()],
@@ -208,7 +211,8 @@ impl<A: Application> Replica<A> {
             messages: self.engine.latest(member).map_or(0, |(seq, _)| seq + 1),
             latest_slot,
             faulty: self.engine.is_faulty(member),
-            silent: slot.0.saturating_sub(latest_slot.0) > self.patience_slots(),
+            // Who only follows hears nobody.
+            silent: overdue && self.voice.phase != Phase::Observer,
         }
     }
 

@@ -59,6 +59,8 @@ pub(super) struct Voice {
     pub(super) guard: SignState,
     /// When the last certificate was adopted, or the replica was started.
     pub(super) certified_at: Timestamp,
+    /// When the era, or this start in it, began.
+    pub(super) began: Timestamp,
     /// Identifies this start's question.
     question: u64,
     /// Who has answered, and how far it is.
@@ -80,6 +82,7 @@ impl Voice {
             totals,
             guard,
             certified_at: now,
+            began: now,
             question: now.0,
             answers: BTreeMap::new(),
             offered: BTreeMap::new(),
@@ -93,7 +96,7 @@ impl Voice {
 
     /// A new era begins.
     pub(super) fn begin(&mut self, phase: Phase, now: Timestamp) {
-        *self = Voice { certified_at: now, ..Voice::new(phase, self.totals, self.guard, now) };
+        *self = Voice::new(phase, self.totals, self.guard, now);
     }
 
     /// What is held of peers.
@@ -229,7 +232,11 @@ impl<A: Application> Replica<A> {
             return;
         }
         let parent = self.ledger.at_or_below(self.engine.head()).clone();
-        if parent.block.header.slot >= slot || self.is_over(&parent) {
+        if parent.block.header.slot >= slot {
+            return;
+        }
+        if self.is_over(&parent) {
+            self.urge(&parent, slot);
             return;
         }
         let Some(empty) = self.due(&parent, slot) else { return };
@@ -242,6 +249,18 @@ impl<A: Application> Replica<A> {
         let proposal = Estimate::Proposal { block: block.id, parent: parent.id, height: block.block.header.height.0 };
         self.voice.proposed = Some(slot);
         self.say(draft, proposal, Some((block, bytes)));
+    }
+
+    /// Nothing is built on an era's last block that would help it: while it stays uncertified, who leads a slot votes again
+    /// with all that it has heard, and the others have something new to answer.
+    fn urge(&mut self, last: &Held<A::State>, slot: Slot) {
+        if last.height() <= self.ledger.certified().height() || slot.0 - last.block.header.slot.0 < 2 {
+            return;
+        }
+        let draft = self.engine.draft(slot, self.ledger.certified().id, &self.engine.view());
+        let estimate = Estimate::Vote(draft.value);
+        self.voice.proposed = Some(slot);
+        self.say(draft, estimate, None);
     }
 
     /// Whether a block has closed the era: nothing is built on it.

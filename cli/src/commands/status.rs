@@ -1,4 +1,6 @@
-//! `kakera status`: every node, how far it is, and what holds a chain back.
+//! `kakera status`: every node, how far it is, and what holds a chain back; the epoch and what its committees risk.
+
+mod epoch;
 
 use crate::{
     client::Client,
@@ -14,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// What one node answered, or why it did not.
 struct Answer {
     name: String,
+    endpoint: String,
     process: Option<&'static str>,
     status: std::result::Result<NodeStatus, String>,
 }
@@ -28,9 +31,15 @@ pub(crate) async fn run(place: &Place) -> Result<()> {
         ));
     }
     let notes = notes(&answers);
+    let answering: Vec<&str> =
+        answers.iter().filter(|answer| answer.status.is_ok()).map(|answer| answer.endpoint.as_str()).collect();
+    let outlook = epoch::Outlook::ask(&Client::new(&answering)?).await;
+    let (epoch, risk) = outlook.to_json();
     let value = json!({
         "nodes": answers.iter().map(to_json).collect::<Vec<_>>(),
         "notes": notes,
+        "epoch": epoch,
+        "risk": risk,
     });
     place.output.data(&value, || {
         let rows: Vec<Vec<String>> = answers.iter().map(row).collect();
@@ -52,7 +61,8 @@ pub(crate) async fn run(place: &Place) -> Result<()> {
         for note in &notes {
             text.push_str(&format!("\n! {note}"));
         }
-        text
+        let outlook = outlook.text();
+        if outlook.is_empty() { text } else { format!("{text}\n\n{outlook}") }
     });
     Ok(())
 }
@@ -80,9 +90,9 @@ async fn ask_all(place: &Place) -> Result<Vec<Answer>> {
         let name = match (&process, &status) {
             (Some((name, _)), _) => name.clone(),
             (None, Ok(status)) => status.validator.clone(),
-            (None, Err(_)) => endpoint,
+            (None, Err(_)) => endpoint.clone(),
         };
-        Answer { name, process: process.map(|(_, word)| word), status }
+        Answer { name, endpoint, process: process.map(|(_, word)| word), status }
     };
     Ok(statuses.into_iter().map(answer).collect())
 }
@@ -193,12 +203,17 @@ mod tests {
             members: silent.iter().map(member).collect(),
             ..Default::default()
         };
-        Answer { name: "validator-0".to_owned(), process: Some("running"), status: Ok(status) }
+        Answer { name: "validator-0".to_owned(), endpoint: String::new(), process: Some("running"), status: Ok(status) }
     }
 
     #[test]
     fn silent_validators_and_stalls_are_named_once() {
-        let dead = Answer { name: "validator-3".to_owned(), process: Some("dead"), status: Err("gone".to_owned()) };
+        let dead = Answer {
+            name: "validator-3".to_owned(),
+            endpoint: String::new(),
+            process: Some("dead"),
+            status: Err("gone".to_owned()),
+        };
         let answers = [node(true, &["validator-3", "validator-5"]), node(true, &["validator-3"]), dead];
         assert_eq!(
             notes(&answers),
@@ -214,7 +229,8 @@ mod tests {
 
     #[test]
     fn rows_of_answers_and_silence_have_one_width() {
-        let dead = Answer { name: "x".to_owned(), process: None, status: Err("gone".to_owned()) };
+        let dead =
+            Answer { name: "x".to_owned(), endpoint: String::new(), process: None, status: Err("gone".to_owned()) };
         assert_eq!(row(&node(false, &[])).len(), row(&dead).len());
     }
 }

@@ -79,7 +79,7 @@ async fn up(profile: Option<&str>, direct: bool, place: &Place) -> Result<()> {
     if let Some(running) = supervisor::supervisor_of(&network) {
         return Err(kakera_deploy::Error::AlreadyUp { dir: network.dir().to_owned(), pid: running.pid }.into());
     }
-    let count = network.processes().len();
+    let count = network.running_ones().count();
     let progress = Progress::new(&format!("starting {count} processes"), 0);
     // Until it is told otherwise the supervisor ends, and its processes with it, when its standard input does:
     // whatever ends this function early ends the network too.
@@ -96,7 +96,7 @@ async fn up(profile: Option<&str>, direct: bool, place: &Place) -> Result<()> {
         return Err(Failure::Other(anyhow!("the network did not start:\n{tail}")));
     }
     progress.finish("all accept connections");
-    let endpoints: Vec<&str> = network.processes().iter().map(|process| process.endpoint.as_str()).collect();
+    let endpoints: Vec<&str> = network.running_ones().map(|process| process.endpoint.as_str()).collect();
     wait_certified(&Client::new(&endpoints)?, 1, FIRST_BLOCK_LIMIT).await?;
     use std::io::Write;
     let mut stdin = child.stdin.take().context("the supervisor's input is a pipe")?;
@@ -266,7 +266,7 @@ fn each(place: &Place, names: &Names, done: &str, act: impl Fn(&Network, &str) -
     let listed: Vec<String> = if all {
         let wanted = |state: &ProcessState| state.running().is_some() != (done == "started");
         let mut matching = Vec::new();
-        for process in network.processes() {
+        for process in network.running_ones() {
             if wanted(&network.state(&process.name)?) {
                 matching.push(process.name.clone());
             }

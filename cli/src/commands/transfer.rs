@@ -58,7 +58,7 @@ pub(crate) async fn track(args: TrackArgs, place: &Place) -> Result<()> {
     let client = place.client()?;
     let started = Instant::now();
     let deadline = started + Duration::from_secs(args.timeout);
-    follow(place, &client, args.shard.into(), &id, (started, deadline)).await
+    follow(place, &client, args.shard.into(), &id, (started, deadline)).await.map(drop)
 }
 
 async fn pay(place: &Place, key: &SecretKey, wish: Wish) -> Result<()> {
@@ -98,16 +98,17 @@ async fn pay(place: &Place, key: &SecretKey, wish: Wish) -> Result<()> {
     if wish.no_wait {
         return Ok(());
     }
-    follow(place, &client, accepted.shard, &order.id.0, (started, started + FOLLOW_LIMIT)).await
+    follow(place, &client, accepted.shard, &order.id.0, (started, started + FOLLOW_LIMIT)).await.map(drop)
 }
 
-async fn follow(
+/// Shows each step of a transaction and returns the last one; one that ended badly is a failure.
+pub(crate) async fn follow(
     place: &Place,
     client: &Client,
     shard: u32,
     id: &[u8],
     (started, deadline): (Instant, Instant),
-) -> Result<()> {
+) -> Result<TransactionStatus> {
     let progress = Progress::new("waiting for finality", 0);
     let outcome = tracking::follow(client, client.turn(), (shard, id), deadline, |status| {
         let elapsed_ms = started.elapsed().as_millis();
@@ -116,7 +117,7 @@ async fn follow(
     .await;
     drop(progress);
     match outcome? {
-        Followed::Terminal(last) => ending(&last),
+        Followed::Terminal(last) => ending(&last).map(|()| *last),
         Followed::Lost => Err(Failure::NotFound(format!(
             "no node of shard {shard} knows transaction {}: check the id and the shard, or send it again",
             hex::encode(id)

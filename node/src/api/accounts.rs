@@ -1,7 +1,7 @@
 //! `kakera.v1.Accounts`: balances, nonces and prices.
 
 use super::{Api, LocalShard};
-use crate::errors::ApiError;
+use crate::{errors::ApiError, hosts::Hosts};
 use kakera_chain::{
     address::Address,
     replica::Replica,
@@ -13,13 +13,13 @@ use kakera_proto::v1::{
 use kakera_shard::{Action, Shard};
 use tonic::{Request, Response, Status};
 
-/// The service; `local` on shard processes.
+/// The service.
 #[derive(Clone)]
 pub struct AccountsService {
     /// What every service needs.
     pub api: Api,
-    /// The shard answered for here.
-    pub local: Option<LocalShard>,
+    /// The shards answered for here are those in whose committee this process sits.
+    pub hosts: Hosts,
 }
 
 impl AccountsService {
@@ -28,8 +28,8 @@ impl AccountsService {
         accounts_server::AccountsServer::new(self).max_decoding_message_size(64 * 1024)
     }
 
-    fn local(&self, shard: ShardId) -> Option<&LocalShard> {
-        self.local.as_ref().filter(|local| local.shard == shard)
+    fn local(&self, shard: ShardId) -> Option<LocalShard> {
+        self.hosts.serving(shard)
     }
 }
 

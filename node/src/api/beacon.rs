@@ -1,15 +1,13 @@
 //! `kakera.v1.Beacon`: the certified chain, crosslinks, and the recorded state.
 
-use super::{Answers, Api};
-use crate::{
-    config,
-    core::{ChainEvent, Core},
-    errors::ApiError,
-    peers::FRAME_BYTES,
+use super::{
+    Answers, Api,
+    chains::BeaconHere,
+    sync::{FOLLOWERS, feed},
 };
+use crate::{config, core::Core, errors::ApiError, peers::FRAME_BYTES};
 use kakera_beacon::{Beacon, BeaconState, Reply, draw::Row};
 use kakera_chain::{
-    codec,
     crosslink::Crosslink,
     genesis::Network,
     replica::Replica,
@@ -19,75 +17,36 @@ use kakera_proto::v1::{
     self, CertifiedBlocks, CommitteeSeat, FollowRequest, GetBeaconStateRequest, LaneState, RecordedShard,
     SubmitCrosslinkRequest, SubmitCrosslinkResponse, beacon_client::BeaconClient, beacon_server,
 };
-use std::{sync::Arc, time::Duration};
-use tokio::{
-    sync::{Semaphore, broadcast::error::RecvError, mpsc},
-    time::timeout,
-};
+use std::sync::{Arc, atomic::Ordering};
+use tokio::sync::{Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-/// Followers at once at most.
-const FOLLOWERS: usize = 1024;
-/// A follower that takes nothing for this long is dropped.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// The service; `local` on beacon processes.
+/// The service.
 #[derive(Clone)]
 pub struct BeaconService {
     /// What every service needs.
     pub api: Api,
-    /// The beacon chain, if it is served here.
-    pub local: Option<Core<Beacon>>,
+    /// The beacon chain here; it is answered for by those who have a seat in its committee.
+    pub here: BeaconHere,
     /// Room for followers.
     pub followers: Arc<Semaphore>,
 }
 
 impl BeaconService {
     /// The service with its room for followers.
-    pub fn new(api: Api, local: Option<Core<Beacon>>) -> BeaconService {
-        BeaconService { api, local, followers: Arc::new(Semaphore::new(FOLLOWERS)) }
+    pub fn new(api: Api, here: BeaconHere) -> BeaconService {
+        BeaconService { api, here, followers: Arc::new(Semaphore::new(FOLLOWERS)) }
+    }
+
+    fn local(&self) -> Option<&Core<Beacon>> {
+        self.here.seated.load(Ordering::Acquire).then_some(&self.here.core)
     }
 
     /// As a tonic service with its limits set.
     pub fn into_server(self) -> beacon_server::BeaconServer<BeaconService> {
         beacon_server::BeaconServer::new(self).max_decoding_message_size(Crosslink::MAX_BYTES + 1024)
     }
-}
-
-/// Sends certified blocks from `next` on, each answer as long as one may be, until the reader goes.
-async fn feed(core: Core<Beacon>, mut next: Height, sender: mpsc::Sender<Result<CertifiedBlocks, Status>>) {
-    let mut events = core.events();
-    loop {
-        let Ok(found) = core.query(move |replica, _| answer(replica, next)).await else {
-            let _gone = sender.send(Err(ApiError::Stopped.into())).await;
-            return;
-        };
-        if let Some((canonical, last)) = found {
-            if !matches!(timeout(PATIENCE, sender.send(Ok(CertifiedBlocks { canonical }))).await, Ok(Ok(()))) {
-                return;
-            }
-            next = last.next();
-            continue;
-        }
-        loop {
-            let event = tokio::select! {
-                event = events.recv() => event,
-                () = sender.closed() => return,
-            };
-            match event {
-                Ok(ChainEvent::Certified { .. }) | Err(RecvError::Lagged(_)) => break,
-                Ok(_) => {}
-                Err(RecvError::Closed) => return,
-            }
-        }
-    }
-}
-
-fn answer(replica: &Replica<Beacon>, from: Height) -> Option<(Vec<u8>, Height)> {
-    let found = replica.certified_blocks(from)?;
-    let last = found.blocks.last()?.header.height;
-    Some((codec::encode(&found), last))
 }
 
 fn state(replica: &Replica<Beacon>) -> v1::BeaconState {
@@ -104,6 +63,9 @@ fn state(replica: &Replica<Beacon>) -> v1::BeaconState {
         conserved_total: conserved,
         genesis_supply: state.parameters.supply,
         seats: all_seats(replica.network(), state),
+        minted: state.registry.minted(),
+        staked: u64::try_from(state.registry.stake()).unwrap_or(u64::MAX),
+        stake_burned: state.registry.burned(),
     }
 }
 
@@ -163,7 +125,7 @@ impl beacon_server::Beacon for BeaconService {
 
     async fn follow(&self, request: Request<FollowRequest>) -> Result<Response<Self::FollowStream>, Status> {
         let refuse = |error| self.api.refuse(error);
-        let Some(core) = self.local.clone() else {
+        let Some(core) = self.local().cloned() else {
             self.api.forwardable(&request, ChainId::Beacon).map_err(refuse)?;
             let asked = request.into_inner();
             let forwarded = self.api.forwarder.call(ChainId::Beacon, asked, |channel, request| async move {
@@ -190,7 +152,7 @@ impl beacon_server::Beacon for BeaconService {
         let refuse = |error| self.api.refuse(error);
         let crosslink = Crosslink::decode(&request.get_ref().canonical)
             .map_err(|reason| refuse(ApiError::MalformedCrosslink { reason }))?;
-        let Some(core) = &self.local else {
+        let Some(core) = self.local() else {
             self.api.forwardable(&request, ChainId::Beacon).map_err(refuse)?;
             let asked = request.into_inner();
             let forwarded = self.api.forwarder.call(ChainId::Beacon, asked, |channel, request| async move {
@@ -207,7 +169,7 @@ impl beacon_server::Beacon for BeaconService {
 
     async fn get_state(&self, request: Request<GetBeaconStateRequest>) -> Result<Response<v1::BeaconState>, Status> {
         let refuse = |error| self.api.refuse(error);
-        let Some(core) = &self.local else {
+        let Some(core) = self.local() else {
             self.api.forwardable(&request, ChainId::Beacon).map_err(refuse)?;
             let asked = request.into_inner();
             let forwarded = self.api.forwarder.call(ChainId::Beacon, asked, |channel, request| async move {

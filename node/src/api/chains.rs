@@ -1,9 +1,11 @@
-//! `kakera.v1.Chains`: what this node is, how far it is, and the blocks it holds.
+//! `kakera.v1.Chains`: what this node is, how far its chains are, and the blocks it holds.
 
 use super::{Api, explain, id};
 use crate::{
-    core::{Core, Stopped},
+    core::Core,
     errors::ApiError,
+    follow::name,
+    hosts::{Host, Hosts},
     peers::Peers,
 };
 use kakera_beacon::Beacon;
@@ -12,16 +14,23 @@ use kakera_chain::{
     application::Application,
     block::{Figures, Header},
     codec,
+    genesis::Role,
     hash::{Hash, NetworkId, Tag},
     replica::{MemberStatus, Replica, Status as ReplicaStatus},
     units::{ChainId, Height, Timestamp},
 };
 use kakera_proto::v1::{
-    self, BlockExplanation, BlockInfo, ExplainRequest, GetBlockRequest, GetStatusRequest, NodeStatus, chains_server,
-    explain_request, get_block_request::Which,
+    self, BlockExplanation, BlockInfo, ChainName, ExplainRequest, GetBlockRequest, GetStatusRequest, HostedChain,
+    NodeStatus, chains_server, explain_request, get_block_request::Which,
 };
 use kakera_shard::Shard;
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 use tonic::{Request, Response, Status};
 
 /// An application that a node serves: what the API says of it beyond its replica.
@@ -64,13 +73,16 @@ impl Served for Beacon {
 }
 
 /// The service.
-pub struct ChainsService<A: Application> {
+#[derive(Clone)]
+pub struct ChainsService {
     /// What every service needs.
     pub api: Api,
-    /// This node's chain.
-    pub core: Core<A>,
-    /// This node's peers.
-    pub peers: Peers,
+    /// The beacon chain, which every process follows.
+    pub beacon: BeaconHere,
+    /// The shards hosted.
+    pub hosts: Hosts,
+    /// What this process is registered as, or is to be.
+    pub role: Role,
     /// This validator's name.
     pub name: Arc<str>,
     /// When the process started.
@@ -79,30 +91,106 @@ pub struct ChainsService<A: Application> {
     pub explaining: explain::Turns,
 }
 
-impl<A: Application> Clone for ChainsService<A> {
-    fn clone(&self) -> Self {
-        let (api, core, peers) = (self.api.clone(), self.core.clone(), self.peers.clone());
-        let (name, explaining) = (Arc::clone(&self.name), self.explaining.clone());
-        ChainsService { api, core, peers, name, started: self.started, explaining }
-    }
+/// The beacon chain in this process.
+#[derive(Clone)]
+pub struct BeaconHere {
+    /// Its core.
+    pub core: Core<Beacon>,
+    /// Those it speaks with; not set in a process that only follows.
+    pub peers: Arc<OnceLock<Peers>>,
+    /// Whether it has a seat in the committee of the beacon's era.
+    pub seated: Arc<AtomicBool>,
 }
 
-impl<A: Served> ChainsService<A> {
+/// A chain that a request is about.
+enum Chosen {
+    Beacon,
+    Shard(Box<Host>),
+}
+
+impl ChainsService {
     /// As a tonic service with its limits set.
-    pub fn into_server(self) -> chains_server::ChainsServer<ChainsService<A>> {
+    pub fn into_server(self) -> chains_server::ChainsServer<ChainsService> {
         chains_server::ChainsServer::new(self).max_decoding_message_size(64 * 1024)
     }
 
-    /// What this node is and how far it is.
+    /// The chain asked about; the one that is served first if none is.
+    fn choose(&self, chain: Option<ChainName>) -> Result<Chosen, ApiError> {
+        match chain.map(|name| self.api.chain(name)).transpose()? {
+            None if self.role == Role::Shard => {
+                Ok(self.hosts.first().map_or(Chosen::Beacon, |host| Chosen::Shard(Box::new(host))))
+            }
+            None | Some(ChainId::Beacon) => Ok(Chosen::Beacon),
+            Some(chain @ ChainId::Shard(shard)) => {
+                self.hosts.of(shard).map(|host| Chosen::Shard(Box::new(host))).ok_or(ApiError::NotHosted { chain })
+            }
+        }
+    }
+
+    /// What this node is and how far a chain is here.
     ///
     /// # Errors
-    /// The core has stopped.
-    pub async fn status(&self) -> Result<NodeStatus, Stopped> {
-        let mut status = self.core.query(|replica, now| node_status(replica, now)).await?;
+    /// A chain that is not hosted, or the core has stopped.
+    pub async fn status(&self, chain: Option<ChainName>) -> Result<NodeStatus, ApiError> {
+        let mut status = match self.choose(chain)? {
+            Chosen::Beacon => {
+                let mut status = self.beacon.core.query(node_status).await?;
+                status.connected_peers = self.beacon.peers.get().map_or(0, Peers::connected);
+                if self.role == Role::Shard && chain.is_none() {
+                    status.role = "standby".into();
+                }
+                status
+            }
+            Chosen::Shard(host) => {
+                let mut status = host.local.core.query(node_status).await?;
+                status.connected_peers = host.peers.connected();
+                status
+            }
+        };
         status.validator = self.name.to_string();
-        status.connected_peers = self.peers.connected();
         status.started_at_ms = self.started.0;
+        status.hosted = self.hosted().await?;
         Ok(status)
+    }
+
+    /// How often peers' messages were refused, by reason, of all chains together.
+    pub fn refusals(&self) -> BTreeMap<&'static str, u64> {
+        let mut all = self.beacon.core.refused().counts();
+        for (_, host) in self.hosts.all() {
+            for (reason, count) in host.local.core.refused().counts() {
+                *all.entry(reason).or_default() += count;
+            }
+        }
+        all
+    }
+
+    /// All that is hosted, the beacon chain first.
+    async fn hosted(&self) -> Result<Vec<HostedChain>, ApiError> {
+        let duty = if self.beacon.seated.load(Ordering::Acquire) { "member" } else { "follower" };
+        let mut all = vec![self.beacon.core.query(|replica, _| hosted(replica)).await?];
+        all[0].duty = duty.into();
+        for (_, host) in self.hosts.all() {
+            let mut one = host.local.core.query(|replica, _| hosted(replica)).await?;
+            one.duty = host.duty.to_string();
+            all.push(one);
+        }
+        all.extend(self.hosts.fetching().into_iter().map(|(shard, duty)| HostedChain {
+            chain: Some(name(ChainId::Shard(shard))),
+            duty: duty.to_string(),
+            phase: "fetching".into(),
+            ..HostedChain::default()
+        }));
+        Ok(all)
+    }
+}
+
+fn hosted<A: Served>(replica: &Replica<A>) -> HostedChain {
+    HostedChain {
+        chain: Some(name(replica.chain())),
+        phase: replica.phase().to_string(),
+        epoch: replica.era().epoch.0,
+        certified_height: replica.certified().header.height.0,
+        ..HostedChain::default()
     }
 }
 
@@ -134,6 +222,7 @@ fn node_status<A: Served>(replica: &Replica<A>, now: Timestamp) -> NodeStatus {
         supply,
         beacon_height: app.beacon_height().0,
         slot_ms: replica.network().timing(chain).slot_ms,
+        epoch: replica.era().epoch.0,
         ..NodeStatus::default()
     }
 }
@@ -149,6 +238,7 @@ fn totals(status: &ReplicaStatus) -> v1::Totals {
         messages: totals.messages,
         forks: totals.forks,
         equivocators: u64::try_from(equivocators).unwrap_or(u64::MAX),
+        undone: totals.undone,
     }
 }
 
@@ -206,32 +296,44 @@ fn block_info<A: Served>(replica: &Replica<A>, wanted: &Wanted) -> Option<BlockI
 }
 
 #[tonic::async_trait]
-impl<A: Served> chains_server::Chains for ChainsService<A> {
-    async fn get_status(&self, _: Request<GetStatusRequest>) -> Result<Response<NodeStatus>, Status> {
-        self.status().await.map(Response::new).map_err(|stopped| self.api.refuse(stopped.into()))
+impl chains_server::Chains for ChainsService {
+    async fn get_status(&self, request: Request<GetStatusRequest>) -> Result<Response<NodeStatus>, Status> {
+        let status = self.status(request.into_inner().chain).await;
+        status.map(Response::new).map_err(|error| self.api.refuse(error))
     }
 
     async fn get_block(&self, request: Request<GetBlockRequest>) -> Result<Response<BlockInfo>, Status> {
         let refuse = |error| self.api.refuse(error);
-        let wanted = match request.into_inner().which {
+        let request = request.into_inner();
+        let wanted = match request.which {
             Some(Which::Height(height)) => Wanted::Height(Height(height)),
             Some(Which::Id(bytes)) => Wanted::Id(BlockId(id("id", &bytes).map_err(refuse)?)),
             None => return Err(refuse(ApiError::Missing { field: "height or id" })),
         };
-        let found = self.core.query(move |replica, _| block_info(replica, &wanted)).await;
+        let found = match self.choose(request.chain).map_err(refuse)? {
+            Chosen::Beacon => self.beacon.core.query(move |replica, _| block_info(replica, &wanted)).await,
+            Chosen::Shard(host) => host.local.core.query(move |replica, _| block_info(replica, &wanted)).await,
+        };
         let found = found.map_err(|stopped| refuse(stopped.into()))?;
         found.map(Response::new).ok_or_else(|| refuse(ApiError::UnknownBlock))
     }
 
     async fn explain(&self, request: Request<ExplainRequest>) -> Result<Response<BlockExplanation>, Status> {
         let refuse = |error| self.api.refuse(error);
-        let wanted = match request.into_inner().which {
+        let request = request.into_inner();
+        let wanted = match request.which {
             Some(explain_request::Which::Height(height)) => explain::Wanted::Height(Height(height)),
             Some(explain_request::Which::Id(bytes)) => explain::Wanted::Id(BlockId(id("id", &bytes).map_err(refuse)?)),
             None => return Err(refuse(ApiError::Missing { field: "height or id" })),
         };
+        let chosen = self.choose(request.chain).map_err(refuse)?;
         let turn = self.explaining.take().await.map_err(refuse)?;
-        let found = self.core.query(move |replica, _| explain::explain(replica, &wanted, turn)).await;
+        let found = match chosen {
+            Chosen::Beacon => self.beacon.core.query(move |replica, _| explain::explain(replica, &wanted, turn)).await,
+            Chosen::Shard(host) => {
+                host.local.core.query(move |replica, _| explain::explain(replica, &wanted, turn)).await
+            }
+        };
         let found = found.map_err(|stopped| refuse(stopped.into()))?;
         found.map(Response::new).ok_or_else(|| refuse(ApiError::UnknownBlock))
     }

@@ -1,7 +1,7 @@
 //! `kakera.v1.Transactions`: submitting and following.
 
 use super::{Answers, Api, LocalShard, id};
-use crate::{errors::ApiError, peers::FRAME_BYTES};
+use crate::{errors::ApiError, hosts::Hosts, peers::FRAME_BYTES};
 use kakera_chain::{
     address::Address,
     hash::Hash,
@@ -19,13 +19,13 @@ use tonic::{Request, Response, Status};
 /// Transactions in one request at most.
 const MANY: usize = 256;
 
-/// The service; `local` on shard processes.
+/// The service.
 #[derive(Clone)]
 pub struct TransactionsService {
     /// What every service needs.
     pub api: Api,
-    /// The shard answered for here.
-    pub local: Option<LocalShard>,
+    /// The shards answered for here are those in whose committee this process sits.
+    pub hosts: Hosts,
 }
 
 impl TransactionsService {
@@ -34,8 +34,8 @@ impl TransactionsService {
         transactions_server::TransactionsServer::new(self).max_decoding_message_size(2 * 1024 * 1024)
     }
 
-    fn local(&self, shard: ShardId) -> Option<&LocalShard> {
-        self.local.as_ref().filter(|local| local.shard == shard)
+    fn local(&self, shard: ShardId) -> Option<LocalShard> {
+        self.hosts.serving(shard)
     }
 
     fn shard_of(&self, signed: &SignedTransaction) -> ShardId {
@@ -127,7 +127,7 @@ impl transactions_server::Transactions for TransactionsService {
                 }
             };
             let shard = self.shard_of(&transaction);
-            if let Some(local) = self.local(shard).cloned() {
+            if let Some(local) = self.local(shard) {
                 tasks.spawn(async move { vec![(place, outcome(local.submit(transaction).await))] });
             } else if forwardable {
                 groups.entry(shard).or_default().push((place, bytes));

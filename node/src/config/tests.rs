@@ -44,7 +44,7 @@ fn paths_are_relative_to_the_file_and_flags_override() {
     let (config, identity) = files.load(Role::Beacon).unwrap();
     assert_eq!(config.data, files.0.path().join("data"));
     assert_eq!((config.metrics, config.log.as_str(), config.log_format), (None, "info", LogFormat::Text));
-    assert_eq!((identity.validator, identity.entry().name.as_str()), (ValidatorId(0), "validator-0"));
+    assert_eq!((identity.validator, identity.name.as_str()), (Some(ValidatorId(0)), "validator-0"));
     let path = files.0.path().join("node.toml");
     let text = path.to_str().unwrap();
     let flags = Flags::parse_from([
@@ -105,15 +105,31 @@ fn a_strangers_key_and_the_wrong_role_are_refused_with_the_way_out() {
 }
 
 #[test]
-fn a_network_that_changes_committees_or_is_too_risky_is_refused_with_the_way_out() {
+fn a_network_that_is_too_risky_is_refused_with_the_way_out() {
     let files = Files::new();
     let good = testing::genesis_text();
-    let epochs = "[epochs]\nslots = 20\nfallback_slots = 5\nrotation_per_mille = 250\nunbonding = 2\n";
-    files.put("genesis.toml", &good.replacen("[beacon]", &format!("{epochs}\n[beacon]"), 1));
-    files.refused(Role::Beacon, &["genesis.toml", "[epochs]"]);
     let risk = "[risk]\nadversary_per_mille = 250\ncapture = 0.000001\nstall = 0.01\n";
     files.put("genesis.toml", &good.replacen("[beacon]", &format!("{risk}\n[beacon]"), 1));
     files.refused(Role::Beacon, &["genesis.toml", "seats"]);
+}
+
+#[test]
+fn where_stake_is_taken_a_strangers_key_is_one_to_come() {
+    let files = Files::new();
+    files.put("key", &"77".repeat(32));
+    let changing = "[epochs]\nslots = 20\nfallback_slots = 5\nrotation_per_mille = 250\nunbonding = 2\n\
+                    [staking]\nseat = 5\nchurn_seats = 4\nreward = 1\nreporter_per_mille = 100\n";
+    files.put("genesis.toml", &testing::genesis_text().replacen("[beacon]", &format!("{changing}\n[beacon]"), 1));
+    let (_, identity) = files.load(Role::Shard).unwrap();
+    assert_eq!((identity.validator, identity.randomness), (None, None));
+    files.put("key", &hex::encode(testing::secret(1).to_seed()));
+    files.put("randomness", &format!("seed = '{}'\nlinks = 65536\n", "08".repeat(32)));
+    let (_, identity) = files.load(Role::Shard).unwrap();
+    assert_eq!((identity.validator, identity.randomness), (Some(ValidatorId(1)), Some([8; 32])));
+    files.put("randomness", "seed = '77'\nlinks = 65536\n");
+    files.refused(Role::Shard, &["/randomness", "64 hexadecimal digits"]);
+    files.put("randomness", &format!("seed = '{}'\nlinks = 7\n", "08".repeat(32)));
+    files.refused(Role::Shard, &["/randomness", "7 links"]);
 }
 
 #[test]
@@ -127,7 +143,7 @@ fn a_fault_lab_sets_relays_clock_and_disk() {
     files.put("node.toml", &format!("{base}{lab}"));
     let (config, identity) = files.load(Role::Beacon).unwrap();
     assert_eq!((config.clock_offset_ms, config.disk_limit_bytes), (-2_000, Some(500_000)));
-    assert_eq!(identity.ways.to(&identity.network, ValidatorId(2)).as_deref(), Some("127.1.1.3:99"));
+    assert_eq!(identity.ways.to(ValidatorId(2), "127.0.0.1:4002"), "127.1.1.3:99");
     files.put("node.toml", &format!("{base}[via]\nnobody = '127.1.1.3:99'\n"));
     files.refused(Role::Beacon, &["nobody", "via"]);
 }

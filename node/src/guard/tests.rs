@@ -167,17 +167,13 @@ fn a_file_that_another_process_makes_first_stays() {
 }
 
 #[test]
-fn a_declared_restore_spends_the_epoch_and_is_declared_once() {
+fn a_spent_epoch_stays_spent_and_later_ones_are_free() {
     let dir = tempfile::tempdir().unwrap();
     let guard = open(&dir.path().join("sign-state")).unwrap();
     guard.write(in_epoch(4, 10)).unwrap();
-    assert!(!guard.heed_restore(dir.path(), Epoch(6)).unwrap());
-    assert_eq!(guard.read(), in_epoch(4, 10));
     for (clock, spent) in [(6, 6), (5, 6)] {
-        fs::write(dir.path().join("restored"), b"").unwrap();
-        assert!(guard.heed_restore(dir.path(), Epoch(clock)).unwrap());
+        guard.spend(Epoch(clock)).unwrap();
         assert_eq!(guard.read(), SignState::spent(Epoch(spent)), "whatever the clock says, never less");
-        assert!(!guard.heed_restore(dir.path(), Epoch(9)).unwrap(), "the declaration is gone");
     }
     assert!(guard.write(in_epoch(5, 1)).is_err());
     guard.write(in_epoch(7, 1)).unwrap();

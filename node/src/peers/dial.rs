@@ -1,6 +1,6 @@
 //! Keeping one stream open to one peer.
 
-use super::{Inner, queue::queue};
+use super::{Inner, Peer, queue::queue};
 use crate::{checked::Checked, core::now};
 use kakera_proto::v1::peer_client::PeerClient;
 use std::{sync::Arc, time::Duration};
@@ -19,35 +19,34 @@ pub(crate) const PING_EVERY: Duration = Duration::from_secs(3);
 pub(crate) const PING_ANSWER: Duration = Duration::from_secs(1);
 
 /// Dials, talks until the stream ends, waits a little longer each time, for ever.
-pub(super) async fn keep_stream(inner: Arc<Inner>, index: usize) {
-    let peer = &inner.peers[index];
+pub(super) async fn keep_stream(inner: Arc<Inner>, peer: Arc<Peer>) {
     let mut pause = FIRST_PAUSE;
     let mut told: Option<(Code, String)> = None;
     loop {
         let started = Instant::now();
-        let status = talk(&inner, index).await;
+        let status = talk(&inner, &peer).await;
         *peer.queue.lock().expect("no holder panics") = None;
         let kind = (status.code(), crate::errors::reason_of(&status).unwrap_or_default());
         if told.as_ref() != Some(&kind) {
-            let (validator, endpoint) = (peer.validator, &peer.endpoint);
+            let (validator, endpoint) = (peer.contact.validator, &peer.contact.endpoint);
             tracing::info!(%validator, endpoint, reason = %status.message(), "the stream to a peer ended; dialling again");
             told = Some(kind);
         }
         if started.elapsed() >= GOOD {
             (pause, told) = (FIRST_PAUSE, None);
         }
-        // Spread by the index, so that the streams of a restarted process do not all come back at one instant.
-        sleep(pause + Duration::from_millis(7 * (u64::try_from(index).unwrap_or(0) % 16))).await;
+        // Spread by who it is, so that the streams of a restarted process do not all come back at one instant.
+        sleep(pause + Duration::from_millis(7 * u64::from(peer.contact.validator.0 % 16))).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 
 /// One stream, from dialling to its end; returns why it ended.
-async fn talk(inner: &Inner, index: usize) -> Status {
-    let peer = &inner.peers[index];
-    let endpoint = match Endpoint::from_shared(format!("http://{}", peer.endpoint)) {
+async fn talk(inner: &Inner, peer: &Peer) -> Status {
+    let contact = &peer.contact;
+    let endpoint = match Endpoint::from_shared(format!("http://{}", contact.endpoint)) {
         Ok(endpoint) => endpoint,
-        Err(error) => return Status::invalid_argument(format!("{}: {error}", peer.endpoint)),
+        Err(error) => return Status::invalid_argument(format!("{}: {error}", contact.endpoint)),
     };
     let endpoint = endpoint
         .connect_timeout(CONNECT)
@@ -59,9 +58,9 @@ async fn talk(inner: &Inner, index: usize) -> Status {
         Ok(channel) => channel,
         Err(error) => return Status::unavailable(error.to_string()),
     };
-    let (sender, envelopes) = queue(inner.hello(index, now()));
+    let (sender, envelopes) = queue(inner.hello(contact.validator, now()));
     *peer.queue.lock().expect("no holder panics") = Some(sender);
-    tracing::debug!(validator = %peer.validator, endpoint = peer.endpoint, "the stream to a peer is open");
+    tracing::debug!(validator = %contact.validator, endpoint = contact.endpoint, "the stream to a peer is open");
     match PeerClient::new(Checked(channel)).talk(envelopes).await {
         Ok(_) => Status::unavailable("the peer ended it"),
         Err(status) => status,

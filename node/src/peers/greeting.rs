@@ -30,11 +30,9 @@ pub enum RefusedHello {
         /// The greeting's.
         found: NetworkId,
     },
-    /// For another chain.
-    #[error("the greeting is for {found}, but this node serves {expected}")]
+    /// For a chain that this node does not host.
+    #[error("the greeting is for {found}, which this node does not host")]
     OtherChain {
-        /// This chain.
-        expected: ChainId,
         /// The greeting's.
         found: ChainId,
     },
@@ -46,8 +44,8 @@ pub enum RefusedHello {
         /// The greeting's.
         found: ValidatorId,
     },
-    /// From nobody of the committee, or from this node itself.
-    #[error("validator {from} is no other member of this committee")]
+    /// From nobody of the committees, or from this node itself.
+    #[error("validator {from} is no other member of a committee of this chain")]
     NotAPeer {
         /// The sender.
         from: ValidatorId,
@@ -94,31 +92,23 @@ impl RefusedHello {
 }
 
 impl Inner {
-    /// The greeting for the peer at `index`.
-    pub(super) fn hello(&self, index: usize, now: Timestamp) -> Vec<u8> {
-        codec::encode(&Hello::sign(self.network, self.chain, self.me, self.peers[index].validator, now, &self.key))
+    /// The greeting for a peer.
+    pub(super) fn hello(&self, to: ValidatorId, now: Timestamp) -> Vec<u8> {
+        codec::encode(&Hello::sign(self.network, self.chain, self.me, to, now, &self.key))
     }
 
-    /// Checks a greeting, the signature last; returns the peer's index and validator.
-    pub(super) fn check_hello(&self, bytes: &[u8], now: Timestamp) -> Result<(usize, ValidatorId), RefusedHello> {
-        let hello = Hello::decode(bytes).map_err(RefusedHello::Malformed)?;
-        if hello.network != self.network {
-            return Err(RefusedHello::OtherNetwork { expected: self.network, found: hello.network });
-        }
-        if hello.chain != self.chain {
-            return Err(RefusedHello::OtherChain { expected: self.chain, found: hello.chain });
-        }
+    /// Checks a greeting for this chain, the signature last; returns who greets.
+    pub(super) fn check(&self, hello: &Hello, now: Timestamp) -> Result<ValidatorId, RefusedHello> {
         if hello.to != self.me {
             return Err(RefusedHello::OtherTarget { expected: self.me, found: hello.to });
         }
         let from = hello.from;
-        let place = self.peers.iter().position(|peer| peer.validator == from);
-        let index = place.ok_or(RefusedHello::NotAPeer { from })?;
+        let peer = self.peers.read().expect("no holder panics").get(&from).cloned();
+        let peer = peer.ok_or(RefusedHello::NotAPeer { from })?;
         if hello.time.0.abs_diff(now.0) > TOLERANCE_MS {
             return Err(RefusedHello::Clock { found: hello.time, now });
         }
-        let peer = &self.peers[index];
-        hello.verify(&peer.key).map_err(|_| RefusedHello::Signature { from })?;
-        Ok((index, from))
+        hello.verify(&peer.contact.key).map_err(|_| RefusedHello::Signature { from })?;
+        Ok(from)
     }
 }

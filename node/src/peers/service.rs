@@ -1,12 +1,16 @@
 //! Taking the streams of peers: greeting first, then envelopes at a bounded rate.
 
-use super::{FRAME_BYTES, Inner, greeting::RefusedHello};
-use crate::{core::now, errors};
-use kakera_chain::{peer::Spoken, units::ValidatorId};
+use super::{FRAME_BYTES, Inner, Peers, greeting::RefusedHello};
+use crate::{core::now, errors, metrics::Metrics};
+use kakera_chain::{
+    hash::NetworkId,
+    peer::{Hello, Spoken},
+    units::{ChainId, Timestamp, ValidatorId},
+};
 use kakera_proto::v1::{Envelope, TalkEnd, peer_server};
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 use tokio::{
@@ -25,37 +29,89 @@ const GREETING: Duration = Duration::from_secs(5);
 /// envelope) or takes longer than any link should: a new stream is better.
 pub(super) const SILENCE: Duration = Duration::from_secs(30);
 
-/// Serves `kakera.v1.Peer`.
-pub struct PeerService {
+/// The chains that this process speaks about: what comes for one goes to its core.
+#[derive(Clone)]
+pub struct Switchboard {
+    network: NetworkId,
+    metrics: Arc<Metrics>,
+    lines: Arc<Mutex<BTreeMap<ChainId, Line>>>,
+}
+
+struct Line {
     inner: Arc<Inner>,
     deliver: Deliver,
-    pub(super) silence: Duration,
     /// Each peer's open stream: dropping the sender ends it.
-    open: Arc<Mutex<BTreeMap<usize, oneshot::Sender<()>>>>,
+    open: BTreeMap<ValidatorId, oneshot::Sender<()>>,
+}
+
+impl Switchboard {
+    /// Of no chain yet.
+    pub fn new(network: NetworkId, metrics: Arc<Metrics>) -> Switchboard {
+        Switchboard { network, metrics, lines: Arc::default() }
+    }
+
+    /// From now on streams about the chain of `peers` are taken.
+    pub fn connect(&self, peers: &Peers, deliver: Deliver) {
+        let inner = Arc::clone(&peers.inner);
+        let line = Line { inner, deliver, open: BTreeMap::new() };
+        self.lines().insert(peers.inner.chain, line);
+    }
+
+    /// The chain's streams end, and no others are taken.
+    pub fn disconnect(&self, chain: ChainId) {
+        self.lines().remove(&chain);
+    }
+
+    /// As a tonic service with its limits set.
+    pub fn service(&self) -> PeerService {
+        PeerService { board: self.clone(), silence: SILENCE }
+    }
+
+    fn lines(&self) -> MutexGuard<'_, BTreeMap<ChainId, Line>> {
+        self.lines.lock().expect("no holder panics")
+    }
+
+    /// Checks a greeting; returns what it is about and who greets.
+    pub(super) fn check_hello(&self, bytes: &[u8], now: Timestamp) -> Result<(ChainId, ValidatorId), RefusedHello> {
+        let hello = Hello::decode(bytes).map_err(RefusedHello::Malformed)?;
+        if hello.network != self.network {
+            return Err(RefusedHello::OtherNetwork { expected: self.network, found: hello.network });
+        }
+        let inner = self.lines().get(&hello.chain).map(|line| Arc::clone(&line.inner));
+        let inner = inner.ok_or(RefusedHello::OtherChain { found: hello.chain })?;
+        inner.check(&hello, now).map(|from| (hello.chain, from))
+    }
+}
+
+/// Serves `kakera.v1.Peer`.
+pub struct PeerService {
+    board: Switchboard,
+    pub(super) silence: Duration,
 }
 
 impl PeerService {
-    pub(super) fn new(inner: Arc<Inner>, deliver: Deliver) -> PeerService {
-        PeerService { inner, deliver, silence: SILENCE, open: Arc::default() }
-    }
-
     /// As a tonic service with its limits set.
     pub fn into_server(self) -> peer_server::PeerServer<PeerService> {
         peer_server::PeerServer::new(self).max_decoding_message_size(FRAME_BYTES).max_encoding_message_size(1024)
     }
 
-    async fn greeting(&self, stream: &mut Streaming<Envelope>) -> Result<(usize, ValidatorId), Status> {
+    async fn greeting(&self, stream: &mut Streaming<Envelope>) -> Result<(ChainId, ValidatorId), Status> {
         let refuse = |refused: &RefusedHello| {
-            self.inner.metrics.count_refused(refused.reason());
+            self.board.metrics.count_refused(refused.reason());
             tracing::debug!(%refused, "a peer's greeting is refused");
             refused.status()
         };
         let first = timeout(GREETING, stream.message()).await.map_err(|_| refuse(&RefusedHello::Missing))??;
         let first = first.ok_or_else(|| refuse(&RefusedHello::Missing))?;
-        self.inner.check_hello(&first.canonical, now()).map_err(|refused| refuse(&refused))
+        self.board.check_hello(&first.canonical, now()).map_err(|refused| refuse(&refused))
     }
 
-    async fn listen(&self, validator: ValidatorId, stream: &mut Streaming<Envelope>) -> Result<(), Status> {
+    async fn listen(
+        &self,
+        validator: ValidatorId,
+        deliver: &Deliver,
+        stream: &mut Streaming<Envelope>,
+    ) -> Result<(), Status> {
         let mut rate = Rate::new(Instant::now());
         let silent = |_| {
             let message = format!("no whole envelope came for {} s", self.silence.as_secs());
@@ -66,7 +122,7 @@ impl PeerService {
                 sleep(pause).await;
             }
             let message = Spoken::decode(&envelope.canonical).map_err(|invalid| {
-                self.inner.metrics.count_refused("MALFORMED_MESSAGE");
+                self.board.metrics.count_refused("MALFORMED_MESSAGE");
                 tracing::warn!(%validator, %invalid, "a peer sent what is no message; its stream ends");
                 errors::refusal(
                     Code::InvalidArgument,
@@ -74,7 +130,7 @@ impl PeerService {
                     format!("the envelope holds no message: {invalid}"),
                 )
             })?;
-            self.inner.metrics.count_received((self.deliver)(validator, message));
+            self.board.metrics.count_received(deliver(validator, message));
         }
         Ok(())
     }
@@ -84,13 +140,18 @@ impl PeerService {
 impl peer_server::Peer for PeerService {
     async fn talk(&self, request: Request<Streaming<Envelope>>) -> Result<Response<TalkEnd>, Status> {
         let mut stream = request.into_inner();
-        let (index, validator) = self.greeting(&mut stream).await?;
+        let (chain, validator) = self.greeting(&mut stream).await?;
         let (ours, mut replaced) = oneshot::channel();
-        // A newer stream of the same peer ends the older one: a half-open connection must not lock a peer out.
-        self.open.lock().expect("no holder panics").insert(index, ours);
+        let deliver = {
+            let mut lines = self.board.lines();
+            let line = lines.get_mut(&chain).ok_or_else(|| RefusedHello::OtherChain { found: chain }.status())?;
+            // A newer stream of the same peer ends the older one: a half-open connection must not lock a peer out.
+            line.open.insert(validator, ours);
+            Arc::clone(&line.deliver)
+        };
         tokio::select! {
-            ended = self.listen(validator, &mut stream) => ended.map(|()| Response::new(TalkEnd {})),
-            _ = &mut replaced => Err(errors::refusal(Code::Aborted, "REPLACED", "a newer stream of this peer took its place")),
+            ended = self.listen(validator, &deliver, &mut stream) => ended.map(|()| Response::new(TalkEnd {})),
+            _ = &mut replaced => Err(errors::refusal(Code::Aborted, "REPLACED", "a newer stream of this peer took its place, or the chain is left")),
         }
     }
 }

@@ -5,6 +5,7 @@ use super::{greeting::TOLERANCE_MS, service::Rate, *};
 use crate::{core::now, errors, server, testing};
 use kakera_beacon::Committees;
 use kakera_chain::{
+    genesis::Network,
     peer::{Hello, PeerMessage},
     units::{Epoch, ShardId, Timestamp},
 };
@@ -21,12 +22,20 @@ const CHAIN: ChainId = ChainId::Shard(ShardId(0));
 
 fn peers_on(network: &Network, me: u8) -> Peers {
     let seats = Committees::draw(network).shards[0].clone();
-    let (ways, metrics) = (Ways::default(), Arc::new(Metrics::new()));
-    Peers::new(network, CHAIN, &seats, ValidatorId(me.into()), testing::secret(me), &ways, metrics)
+    let peers = Peers::new(network.id, CHAIN, ValidatorId(me.into()), testing::secret(me), Arc::new(Metrics::new()));
+    let contact = |(validator, key): (&ValidatorId, &PublicKey)| {
+        let endpoint = crate::config::validator(network, *validator).unwrap().endpoint.clone();
+        Contact { validator: *validator, key: *key, endpoint }
+    };
+    peers.set(seats.validators.iter().zip(&seats.keys).map(contact).collect());
+    peers
 }
 
-fn peers(me: u8) -> Peers {
-    peers_on(&testing::network(), me)
+/// A switchboard with one line, of validator `me`.
+fn board(network: &Network, me: u8, deliver: Deliver) -> Switchboard {
+    let board = Switchboard::new(network.id, Arc::new(Metrics::new()));
+    board.connect(&peers_on(network, me), deliver);
+    board
 }
 
 fn hello(from: u8, to: u8, time: Timestamp) -> Hello {
@@ -38,12 +47,12 @@ fn since(first: &[u64]) -> Spoken {
     Spoken { epoch: Epoch(3), message: PeerMessage::Since(first.to_vec()) }
 }
 
-#[test]
-fn a_greeting_is_checked_in_every_part() {
+#[tokio::test]
+async fn a_greeting_is_checked_in_every_part() {
     let time = Timestamp(1_000_000);
-    let listener = peers(2);
+    let listener = board(&testing::network(), 2, Arc::new(|_, _| true));
     let reason =
-        |hello: &Hello| listener.inner.check_hello(&codec::encode(hello), time).err().map(|refused| refused.reason());
+        |hello: &Hello| listener.check_hello(&codec::encode(hello), time).err().map(|refused| refused.reason());
     assert_eq!(reason(&hello(1, 2, time)), None);
     assert_eq!(reason(&hello(3, 2, Timestamp(time.0 + TOLERANCE_MS))), None);
     assert_eq!(reason(&hello(1, 2, Timestamp(time.0 + TOLERANCE_MS + 1))), Some("HELLO_CLOCK"));
@@ -59,9 +68,9 @@ fn a_greeting_is_checked_in_every_part() {
     assert_eq!(reason(&Hello { time: Timestamp(time.0 + 1), ..hello(1, 2, time) }), Some("HELLO_SIGNATURE"));
     let bytes = codec::encode(&hello(1, 2, time));
     for cut in 0..bytes.len() {
-        assert!(listener.inner.check_hello(&bytes[..cut], time).is_err());
+        assert!(listener.check_hello(&bytes[..cut], time).is_err());
     }
-    assert!(listener.inner.check_hello(&[&bytes[..], &[0]].concat(), time).is_err(), "trailing bytes");
+    assert!(listener.check_hello(&[&bytes[..], &[0]].concat(), time).is_err(), "trailing bytes");
 }
 
 #[test]
@@ -79,7 +88,7 @@ fn a_flood_is_slowed_down_and_honest_rates_are_not() {
 }
 
 /// A server of validator `me`, and what it delivers.
-async fn serving(me: u8, network: Network) -> (Peers, String, mpsc::Receiver<(ValidatorId, Spoken)>) {
+async fn serving(me: u8, network: Network) -> (Switchboard, String, mpsc::Receiver<(ValidatorId, Spoken)>) {
     serving_within(me, network, service::SILENCE).await
 }
 
@@ -87,19 +96,19 @@ async fn serving_within(
     me: u8,
     network: Network,
     silence: Duration,
-) -> (Peers, String, mpsc::Receiver<(ValidatorId, Spoken)>) {
-    let peers = peers_on(&network, me);
+) -> (Switchboard, String, mpsc::Receiver<(ValidatorId, Spoken)>) {
     let (sender, delivered) = mpsc::channel(64);
     let deliver: Deliver = Arc::new(move |member, message| sender.try_send((member, message)).is_ok());
+    let board = board(&network, me, deliver);
     let mut routes = server::base_routes(&[]).await;
-    let mut service = peers.service(deliver);
+    let mut service = board.service();
     service.silence = silence;
     routes.add_service(service.into_server());
     let listener = server::listen("127.0.0.1:0".parse().unwrap(), "listen").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let metrics = Arc::new(Metrics::new());
     tokio::spawn(server::serve(listener, routes.routes(), metrics, std::future::pending()));
-    (peers, address, delivered)
+    (board, address, delivered)
 }
 
 type Talk = tokio::task::JoinHandle<Result<(), Status>>;
@@ -186,8 +195,6 @@ async fn two_nodes_find_each_other_and_again_after_the_stream_breaks() {
     let mut network = testing::network();
     network.genesis.validators[2].endpoint = address.clone();
     let dialling = peers_on(&network, 1);
-    let mut tasks = JoinSet::new();
-    dialling.dial(&mut tasks);
     let outbox = dialling.outbox();
     let send_until_heard = async |delivered: &mut mpsc::Receiver<(ValidatorId, Spoken)>, mark: u64| {
         let message = since(&[mark]);
@@ -208,4 +215,33 @@ async fn two_nodes_find_each_other_and_again_after_the_stream_breaks() {
     say(&rival, codec::encode(&hello(1, 2, now()))).await;
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert!(send_until_heard(&mut delivered, 2).await);
+}
+
+#[tokio::test]
+async fn who_leaves_the_committees_is_dialled_no_more_and_a_chain_that_is_left_ends_its_streams() {
+    let (board, address, mut delivered) = serving(2, testing::network()).await;
+    let mut network = testing::network();
+    network.genesis.validators[2].endpoint = address.clone();
+    let dialling = peers_on(&network, 1);
+    let reached = async |wanted: u32| {
+        for _ in 0..100 {
+            if dialling.connected() == wanted {
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        false
+    };
+    assert!(reached(1).await);
+    dialling.set(Vec::new());
+    assert_eq!(dialling.connected(), 0);
+    let (stream, talking) = talk(&address).await;
+    say(&stream, codec::encode(&hello(1, 2, now()))).await;
+    say(&stream, codec::encode(&since(&[7]))).await;
+    assert_eq!(delivered.recv().await.unwrap().1, since(&[7]));
+    board.disconnect(CHAIN);
+    assert_eq!(refused(talking).await.0, Code::Aborted);
+    let (stream, talking) = talk(&address).await;
+    say(&stream, codec::encode(&hello(1, 2, now()))).await;
+    assert_eq!(refused(talking).await, (Code::PermissionDenied, "HELLO_OTHER_CHAIN".into()));
 }

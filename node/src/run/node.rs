@@ -1,42 +1,56 @@
 //! Putting the parts of a process together, and taking them down again.
 
-use super::{Failure, Opened, Origin, lasting::lasting, shard_app};
+use super::{
+    Failure, Opened, Origin,
+    beacon::BeaconChain,
+    director::Director,
+    host::{Ground, finish},
+    lasting::lasting,
+};
 use crate::{
     api::{
-        Api, LocalShard,
+        Api,
         accounts::AccountsService,
         admin::AdminService,
         beacon::BeaconService,
-        chains::{ChainsService, Served},
+        chains::{BeaconHere, ChainsService},
+        sync::SyncService,
         transactions::TransactionsService,
+        validators::ValidatorsService,
     },
-    core::{self, Core, Nobody, StartFailure, now},
-    crosslinks, follow,
+    checkpoint,
+    follow::{self, Followed},
     forward::Forwarder,
-    metrics::{self, Metrics, StatusSource},
-    peers::{Deliver, Peers},
-    readings, server,
+    hosts::Hosts,
+    metrics::{self, Metrics, RefusalSource, StatusSource},
+    peers::Switchboard,
+    server,
     store::RocksStore,
-    tracker::Tracker,
 };
-use kakera_beacon::{Beacon, leader_seed};
-use kakera_chain::{
-    block::Header,
-    leaders::leader_cycle,
-    replica::{InvalidStore, Replica, ReplicaConfig, SignState},
-    store::{Store, StoreFailure},
-    units::{ChainId, ShardId},
-};
-use kakera_shard::first_reading;
-use std::{io::Write as _, sync::Arc, thread::JoinHandle, time::Duration};
+use kakera_beacon::Committees;
+use kakera_chain::{genesis::Role, units::ChainId};
+use std::{io::Write as _, sync::Arc};
 use tokio::{
+    net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
-    sync::Notify,
+    sync::{Notify, mpsc},
     task::JoinSet,
 };
 
-/// How long the core has to finish what is queued once the process stops.
-const CORE_GRACE: Duration = Duration::from_secs(5);
+/// News of hosts that wait for the director at most.
+const NEWS: usize = 64;
+
+/// The services whose health is told, by their names in `kakera.v1`.
+const SERVICES: [&str; 8] = [
+    "",
+    "kakera.v1.Transactions",
+    "kakera.v1.Accounts",
+    "kakera.v1.Chains",
+    "kakera.v1.Beacon",
+    "kakera.v1.Peer",
+    "kakera.v1.Sync",
+    "kakera.v1.Validators",
+];
 
 /// SIGTERM and SIGINT, caught from the very beginning.
 pub(super) struct Signals(Signal, Signal);
@@ -54,243 +68,181 @@ impl Signals {
     }
 }
 
-/// A chain's core with everything around it that both kinds of process have.
-struct Running<A: Served> {
+/// Everything of a process that serves.
+struct Process {
     opened: Opened,
-    core: Core<A>,
-    thread: JoinHandle<()>,
-    peers: Peers,
     api: Api,
+    board: Switchboard,
+    hosts: Hosts,
+    beacon: BeaconHere,
+    beacon_store: Arc<RocksStore>,
+    director: Director,
     tasks: JoinSet<()>,
 }
 
-pub(super) async fn run_beacon(opened: Opened, stop: Signals) -> Result<(), Failure> {
-    let origin = origin(&opened)?;
-    let (beacon, genesis) = (origin.beacon, origin.beacon_genesis);
-    let running = Running::start(opened, move |_| Ok(beacon.clone()), genesis)?;
-    let local = Some(running.core.clone());
-    running.serve(stop, None, local).await
-}
-
-pub(super) async fn run_shard(opened: Opened, shard: ShardId, stop: Signals) -> Result<(), Failure> {
-    let origin = origin(&opened)?;
-    let genesis = origin.shards[usize::from(shard.0)].clone();
-    let id = |header: &Header| header.id(opened.network.id);
-    let first = first_reading(id(&origin.beacon_genesis), id(&genesis));
-    let observer = Observer::start(&opened, origin.beacon, origin.beacon_genesis)?;
-    let network = Arc::clone(&opened.network);
-    let app = move |store: &dyn Store| shard_app(&network, shard, first.clone(), Some(store));
-    let mut running = Running::start(opened, app, genesis)?;
-    let (core, forwarder) = (running.core.clone(), Arc::clone(&running.api.forwarder));
-    let tracker = Tracker::new(shard, core.clone(), Arc::clone(&running.opened.store), Arc::clone(&forwarder));
-    let timing = running.opened.network.genesis.clone();
-    let me = running.opened.member;
-    let (shard_timing, beacon_timing) = (timing.shard, timing.beacon);
-    {
-        let tracker = tracker.clone();
-        lasting(&mut running.tasks, "tracker", move || tracker.clone().run());
-        let (beacon, forwarder) = (observer.core.clone(), Arc::clone(&forwarder));
-        lasting(&mut running.tasks, "follow", move || {
-            follow::follow(beacon.clone(), Arc::clone(&forwarder), shard, me, beacon_timing)
-        });
-        let (beacon, store, core) = (observer.core.clone(), Arc::clone(&observer.store), core.clone());
-        lasting(&mut running.tasks, "readings", move || {
-            readings::pass_on(beacon.clone(), Arc::clone(&store), core.clone(), shard)
-        });
+/// Runs a process until it is asked to stop, or one of its chains halts.
+pub(super) async fn run(opened: Opened, stop: Signals) -> Result<(), Failure> {
+    let origin = Arc::new(Origin::of(&opened.network).map_err(|failure| opened.contents(failure))?);
+    let metrics = Arc::new(Metrics::new());
+    let board = Switchboard::new(opened.network.id, Arc::clone(&metrics));
+    let (forwarder, hosts) = (Arc::new(Forwarder::default()), Hosts::default());
+    if let Some(wish) = &opened.checkpoint {
+        let store = opened.home.store(ChainId::Beacon)?;
+        checkpoint::begin(&store, &opened.network, wish).await?;
     }
-    {
-        let core = core.clone();
-        lasting(&mut running.tasks, "crosslinks", move || {
-            crosslinks::submit(core.clone(), Arc::clone(&forwarder), shard_timing, beacon_timing)
-        });
+    let chain = BeaconChain::start(&opened, origin.beacon.clone(), origin.beacon_genesis.clone())?;
+    let chain = Arc::new(chain);
+    let (sender, news) = mpsc::channel(NEWS);
+    let ground = Ground {
+        network: Arc::clone(&opened.network),
+        home: opened.home.clone(),
+        key: opened.identity.key.clone(),
+        beacon: chain.core.clone(),
+        beacon_store: Arc::clone(&chain.store),
+        forwarder: Arc::clone(&forwarder),
+        board: board.clone(),
+        hosts: hosts.clone(),
+        metrics: Arc::clone(&metrics),
+        hooks: opened.hooks.clone(),
+        news: sender,
+    };
+    let standing = (opened.identity.role, opened.identity.ways.clone());
+    let mut director = Director::new(ground, Arc::clone(&chain), origin, standing, news, opened.restored);
+    director.begin().await?;
+    let mut tasks = JoinSet::new();
+    follow_the_beacon(&mut tasks, &opened, &chain, &forwarder, &hosts);
+    let api = Api { network: Arc::clone(&opened.network), forwarder, metrics };
+    let beacon = chain.here(Arc::clone(&director.beacon_peers));
+    let beacon_store = Arc::clone(&chain.store);
+    let process = Process { opened, api, board, hosts, beacon, beacon_store, director, tasks };
+    let ended = process.serve(stop).await;
+    if let Ok(BeaconChain { core, thread, .. }) = Arc::try_unwrap(chain) {
+        finish(core, thread).await;
     }
-    let local = LocalShard { shard, core, store: Arc::clone(&running.opened.store), tracker };
-    let ended = running.serve(stop, Some(local), None).await;
-    finish(observer.core, observer.thread).await;
     ended
 }
 
-/// The process's own replica of the beacon chain, which follows it.
-struct Observer {
-    core: Core<Beacon>,
-    store: Arc<RocksStore>,
-    thread: JoinHandle<()>,
-}
-
-impl Observer {
-    fn start(opened: &Opened, beacon: Beacon, genesis: Header) -> Result<Observer, Failure> {
-        let path = opened.data.join("beacon");
-        let network = Arc::clone(&opened.network);
-        let rocks = Arc::new(RocksStore::open(&path, network.id, ChainId::Beacon)?);
-        let store: Arc<dyn Store> = rocks.clone();
-        let seats = opened.committees.beacon.clone();
-        let leaders = leader_cycle(&seats.committee, leader_seed(&network, ChainId::Beacon));
-        let open = move || {
-            let config = ReplicaConfig {
-                network: Arc::clone(&network),
-                chain: ChainId::Beacon,
-                seats: seats.clone(),
-                validator: None,
-                genesis: genesis.clone(),
-                leaders: leaders.clone(),
-                guard: SignState::default(),
-                restored: false,
-                now: now(),
-            };
-            Replica::open(config, beacon.clone(), Arc::clone(&store))
-        };
-        let (core, thread) =
-            core::start(Box::new(open), Arc::clone(&rocks), None, Nobody).map_err(|reason| started(&rocks, reason))?;
-        Ok(Observer { core, store: rocks, thread })
+fn follow_the_beacon(
+    tasks: &mut JoinSet<()>,
+    opened: &Opened,
+    chain: &BeaconChain,
+    forwarder: &Arc<Forwarder>,
+    hosts: &Hosts,
+) {
+    let followed = Followed {
+        chain: ChainId::Beacon,
+        timing: opened.network.genesis.beacon,
+        core: chain.core.clone(),
+        forwarder: Arc::clone(forwarder),
+        spread: spread(opened),
+        seated: Arc::clone(&chain.seated),
+        readers: Some(hosts.clone()),
+    };
+    lasting(tasks, "follow beacon", move || follow::follow(followed.clone()));
+    if opened.identity.role == Role::Beacon {
+        let (core, forwarder) = (chain.core.clone(), Arc::clone(forwarder));
+        lasting(tasks, "end of era", move || {
+            follow::notice_the_end(core.clone(), Arc::clone(&forwarder), ChainId::Beacon)
+        });
     }
 }
 
-fn origin(opened: &Opened) -> Result<Origin, Failure> {
-    Origin::of(&opened.network).map_err(|failure| contents(opened, failure.into()))
+/// Which beacon node is read first: the members of a committee spread evenly over them.
+fn spread(opened: &Opened) -> u16 {
+    let Some(me) = opened.identity.validator else { return 0 };
+    let committees = Committees::draw(&opened.network);
+    let seat = |(shard, seats): (u16, &kakera_chain::certificate::Seats)| Some(shard + seats.member(me)?.0);
+    let placed = (0..).zip(&committees.shards).find_map(seat);
+    placed.unwrap_or_else(|| u16::try_from(me.0 % 1024).unwrap_or(0))
 }
 
-fn started(store: &RocksStore, reason: StartFailure) -> Failure {
-    match reason {
-        StartFailure::Store(reason) => Failure::Contents { path: store.path().to_path_buf(), reason },
-        StartFailure::Machine(reason) => Failure::Machine(reason),
-    }
-}
-
-fn contents(opened: &Opened, reason: InvalidStore) -> Failure {
-    Failure::Contents { path: opened.store.path().to_path_buf(), reason }
-}
-
-impl<A: Served> Running<A> {
-    /// Opens the replica and starts its core and the streams to its peers. `app` makes its rules of what is stored.
-    fn start(
-        opened: Opened,
-        app: impl Fn(&dyn Store) -> Result<A, StoreFailure> + Send + 'static,
-        genesis: Header,
-    ) -> Result<Running<A>, Failure> {
-        let (network, chain, me) = (Arc::clone(&opened.network), opened.chain, opened.identity.validator);
-        let seats = opened.committees.chain(chain).expect("every chain of the network has a committee").clone();
-        let key = opened.identity.key.clone();
-        let metrics = Arc::new(Metrics::new());
-        let peers = Peers::new(&network, chain, &seats, me, key.clone(), &opened.identity.ways, Arc::clone(&metrics));
-        let (guard, mut restored) = (opened.guard.clone(), opened.restored);
-        let store: Arc<dyn Store> = opened.store.clone();
-        let leaders = leader_cycle(&seats.committee, leader_seed(&network, chain));
-        let open = {
-            let (network, guard) = (Arc::clone(&network), guard.clone());
-            move || {
-                let config = ReplicaConfig {
-                    network: Arc::clone(&network),
-                    chain,
-                    seats: seats.clone(),
-                    validator: Some((me, key.clone())),
-                    genesis: genesis.clone(),
-                    leaders: leaders.clone(),
-                    guard: guard.read(),
-                    restored: std::mem::take(&mut restored),
-                    now: now(),
-                };
-                Replica::open(config, app(&*store)?, Arc::clone(&store))
-            }
-        };
-        let (core, thread) = core::start(Box::new(open), Arc::clone(&opened.store), Some(guard), peers.outbox())
-            .map_err(|reason| started(&opened.store, reason))?;
-        let forwarder = Arc::new(Forwarder::new(&network, &opened.committees, me, &opened.identity.ways));
-        let mut tasks = JoinSet::new();
-        peers.dial(&mut tasks);
-        Ok(Running { api: Api { network, forwarder, metrics }, opened, core, thread, peers, tasks })
-    }
-
-    /// Serves until asked to stop or the core halts.
-    async fn serve(
-        mut self,
-        mut stop: Signals,
-        shard: Option<LocalShard>,
-        beacon: Option<Core<Beacon>>,
-    ) -> Result<(), Failure> {
+impl Process {
+    /// Serves until asked to stop or a core halts.
+    async fn serve(mut self, mut stop: Signals) -> Result<(), Failure> {
         let asked = Arc::new(Notify::new());
         let chains = ChainsService {
             api: self.api.clone(),
-            core: self.core.clone(),
-            peers: self.peers.clone(),
-            name: self.opened.identity.entry().name.as_str().into(),
+            beacon: self.beacon.clone(),
+            hosts: self.hosts.clone(),
+            role: self.opened.identity.role,
+            name: self.opened.identity.name.as_str().into(),
             started: self.opened.started,
             explaining: Default::default(),
         };
         if let Some(listener) = self.opened.metrics_listener.take() {
             self.tasks.spawn(serve_metrics(listener, chains.clone()));
         }
-        let deliver: Deliver = {
-            let core = self.core.clone();
-            Arc::new(move |from, message| core.deliver(from, message))
-        };
-        let names = ["", "Transactions", "Accounts", "Chains", "Beacon", "Peer"];
-        let names: Vec<String> = names
-            .iter()
-            .map(|name| if name.is_empty() { String::new() } else { format!("kakera.v1.{name}") })
-            .collect();
-        let mut routes = server::base_routes(&names.iter().map(String::as_str).collect::<Vec<_>>()).await;
+        let hosts = || self.hosts.clone();
+        let mut routes = server::base_routes(&SERVICES).await;
         routes
-            .add_service(TransactionsService { api: self.api.clone(), local: shard.clone() }.into_server())
-            .add_service(AccountsService { api: self.api.clone(), local: shard }.into_server())
+            .add_service(TransactionsService { api: self.api.clone(), hosts: hosts() }.into_server())
+            .add_service(AccountsService { api: self.api.clone(), hosts: hosts() }.into_server())
             .add_service(chains.into_server())
-            .add_service(BeaconService::new(self.api.clone(), beacon).into_server())
+            .add_service(BeaconService::new(self.api.clone(), self.beacon.clone()).into_server())
+            .add_service(
+                SyncService::new(self.api.clone(), (self.beacon.core.clone(), self.beacon_store), hosts())
+                    .into_server(),
+            )
+            .add_service(
+                ValidatorsService::new(
+                    self.api.clone(),
+                    self.beacon.core.clone(),
+                    Arc::clone(&self.opened.identity.genesis_text),
+                )
+                .into_server(),
+            )
             .add_service(AdminService { api: self.api.clone(), stop: Arc::clone(&asked) }.into_server())
-            .add_service(self.peers.service(deliver).into_server());
-        let address = self.opened.listener.local_addr()?;
-        announce(&self.opened, address);
+            .add_service(self.board.service().into_server());
+        announce(&self.opened, &self.hosts)?;
         let mut halted = None;
         {
-            let (core, halted) = (&self.core, &mut halted);
+            let (core, director, halted) = (&self.beacon.core, &mut self.director, &mut halted);
             let ended = async move {
                 tokio::select! {
                     () = stop.received() => {}
                     () = asked.notified() => {}
-                    reason = core.stopped() => *halted = Some(reason.unwrap_or_else(|| "the core ended".into())),
+                    failure = director.run() => *halted = failure.err(),
+                    reason = core.stopped() => {
+                        *halted = Some(Failure::Halted(reason.unwrap_or_else(|| "the core ended".into())));
+                    }
                 }
             };
             server::serve(self.opened.listener, routes.routes(), Arc::clone(&self.api.metrics), ended).await?;
         }
         self.tasks.abort_all();
         tracing::info!("stopping");
-        finish(self.core, self.thread).await;
-        halted.map_or(Ok(()), |reason| Err(Failure::Halted(reason)))
+        self.director.end().await;
+        halted.map_or(Ok(()), Err)
     }
 }
 
-/// Lets the core write what it has decided; a core that hangs is left to the end of the process.
-async fn finish<A: Served>(core: Core<A>, thread: JoinHandle<()>) {
-    let joined = tokio::task::spawn_blocking(move || {
-        core.stop();
-        thread.join().is_ok()
-    });
-    if !matches!(tokio::time::timeout(CORE_GRACE, joined).await, Ok(Ok(true))) {
-        tracing::warn!("the core did not end in time");
-    }
-}
-
-async fn serve_metrics<A: Served>(listener: tokio::net::TcpListener, chains: ChainsService<A>) {
+async fn serve_metrics(listener: TcpListener, chains: ChainsService) {
     let metrics = Arc::clone(&chains.api.metrics);
-    let core = chains.core.clone();
+    let counted = chains.clone();
+    let refused: RefusalSource = Arc::new(move || counted.refusals());
     let status: StatusSource = Arc::new(move || {
         let chains = chains.clone();
-        Box::pin(async move { chains.status().await.ok() })
+        Box::pin(async move { chains.status(None).await.ok() })
     });
-    if let Err(error) = metrics::serve(listener, metrics, status, Arc::clone(core.refused())).await {
+    if let Err(error) = metrics::serve(listener, metrics, status, refused).await {
         tracing::error!(%error, "metrics are served no more");
     }
 }
 
 /// The line that says that the process is ready.
-fn announce(opened: &Opened, address: std::net::SocketAddr) {
-    let (name, chain) = (&opened.identity.entry().name, opened.chain);
-    let role = match chain {
-        ChainId::Beacon => "beacon".to_owned(),
-        ChainId::Shard(shard) => format!("shard {shard}"),
+fn announce(opened: &Opened, hosts: &Hosts) -> Result<(), Failure> {
+    let address = opened.listener.local_addr()?;
+    let name = &opened.identity.name;
+    let role = match (opened.identity.role, hosts.first()) {
+        (Role::Beacon, _) => "beacon".to_owned(),
+        (Role::Shard, Some(host)) => format!("shard {}", host.local.shard),
+        (Role::Shard, None) => "standby".to_owned(),
     };
     let network = &opened.network.genesis.name;
-    tracing::info!(%address, validator = name, %chain, network = %opened.network.id, "listening");
+    tracing::info!(%address, validator = name, role, network = %opened.network.id, "listening");
     // A closed standard output is nobody's loss.
     let mut out = std::io::stdout().lock();
     let _closed =
         writeln!(out, "listening on {address} as {name} ({role}) of network {network}").and_then(|()| out.flush());
+    Ok(())
 }

@@ -116,6 +116,13 @@ impl Life {
         self.end(stage, returned, now)
     }
 
+    /// The beacon began the shard's next era below its block, which no crosslink had recorded.
+    pub(crate) fn undone(&mut self, place: (Height, BlockId), refusal: Refusal, now: Timestamp) -> bool {
+        let there =
+            self.steps.last().is_some_and(|step| (step.height, &step.block_id[..]) == (place.0.0, &place.1.0[..]));
+        self.stage() == Stage::ShardFinal && there && self.end(Stage::Lost, Some(refusal), now)
+    }
+
     /// It can never be included.
     pub(crate) fn lost(&mut self, stage: Stage, refusal: Refusal, now: Timestamp) -> bool {
         !self.over && rank(self.stage()) < rank(Stage::Included) && self.end(stage, Some(refusal), now)
@@ -154,7 +161,7 @@ fn rank(stage: Stage) -> u8 {
         Stage::Included => 2,
         Stage::ShardFinal => 3,
         Stage::Recorded => 4,
-        Stage::Delivered | Stage::Refused | Stage::Expired | Stage::Returned => 5,
+        Stage::Delivered | Stage::Refused | Stage::Expired | Stage::Returned | Stage::Lost => 5,
     }
 }
 
@@ -220,6 +227,19 @@ mod tests {
         let why = Refusal { reason: "EXPIRED".into(), message: "late".into() };
         assert!(returned.settled(Height(8), Some(why), NOW));
         assert_eq!(stages(&returned, 4), [(5, Stage::Returned, true)]);
+    }
+
+    #[test]
+    fn what_its_shard_alone_made_final_may_be_lost_and_what_is_recorded_may_not() {
+        let why = || Refusal { reason: "LOST".into(), message: "re-rooted".into() };
+        let mut life = fresh();
+        life.shard_final(HERE, Vec::new(), NOW);
+        let mut recorded = life.clone();
+        recorded.recorded(Height(8), NOW);
+        assert!(!recorded.undone(HERE, why(), NOW));
+        assert!(!life.undone(THERE, why(), NOW), "another block");
+        assert!(life.undone(HERE, why(), NOW) && !life.undone(HERE, why(), NOW));
+        assert_eq!(stages(&life, 3), [(4, Stage::Lost, true)]);
     }
 
     #[test]

@@ -91,11 +91,11 @@ pub(super) async fn run(inner: &Arc<Inner>) {
     let mut events = inner.core.events();
     loop {
         let waiting = inner.lock().transactions.values().any(|watch| watch.life.borrow().uncertain());
-        let mut certified = Vec::new();
+        let (mut certified, mut undone) = (Vec::new(), Vec::new());
         let mut lagged = false;
         tokio::select! {
             event = events.recv() => match event {
-                Ok(event) => keep_certified(event, &mut certified),
+                Ok(event) => keep(event, &mut certified, &mut undone),
                 Err(RecvError::Lagged(_)) => lagged = true,
                 Err(RecvError::Closed) => break,
             },
@@ -108,7 +108,7 @@ pub(super) async fn run(inner: &Arc<Inner>) {
             () = inner.added.notified() => continue,
         }
         while let Ok(event) = events.try_recv() {
-            keep_certified(event, &mut certified);
+            keep(event, &mut certified, &mut undone);
         }
         let Ok(view) = inner.core.query(|replica, _| look(replica)).await else { break };
         for (id, block, receipts) in certified {
@@ -117,6 +117,7 @@ pub(super) async fn run(inner: &Arc<Inner>) {
         if lagged {
             inner.catch_up(view.certified);
         }
+        inner.undone(undone).await;
         let mut watches = inner.lock();
         watches.advance(view);
         watches.settle_recorded();
@@ -127,9 +128,17 @@ pub(super) async fn run(inner: &Arc<Inner>) {
 
 type Certified = (BlockId, Arc<Block>, Arc<Vec<Receipt>>);
 
-fn keep_certified(event: ChainEvent, certified: &mut Vec<Certified>) {
-    if let ChainEvent::Certified { id, block, receipts } = event {
-        certified.push((id, block, receipts));
+type Place = (Height, BlockId);
+
+fn keep(event: ChainEvent, certified: &mut Vec<Certified>, undone: &mut Vec<Place>) {
+    match event {
+        ChainEvent::Certified { id, block, receipts } => certified.push((id, block, receipts)),
+        // What was certified before and is taken back is not to be told any more.
+        ChainEvent::Undone(blocks) => {
+            certified.retain(|(id, block, _)| !blocks.contains(&(block.header.height, *id)));
+            undone.extend(blocks.iter().copied());
+        }
+        _ => {}
     }
 }
 
@@ -162,6 +171,24 @@ impl Inner {
         for cursor in &block.header.figures.inbox {
             if let ChainId::Shard(from) = cursor.from {
                 self.tell_consumed(from, cursor.next);
+            }
+        }
+    }
+
+    /// Certified blocks were taken back: their transactions are lost, each by name.
+    async fn undone(self: &Arc<Self>, blocks: Vec<Place>) {
+        for place in blocks {
+            let found = self.core.query(move |replica, _| Some((replica.block(&place.1)?, replica.network().id)));
+            let Ok(Some((block, network))) = found.await else { continue };
+            let refusal = || Refusal {
+                reason: "LOST".into(),
+                message: "its block was final on its shard alone when the beacon began the shard's next era below it: \
+                          submit it again"
+                    .into(),
+            };
+            for (transaction, _) in transactions_of(&block, network) {
+                tracing::warn!(%transaction, block = %place.1, height = %place.0, "a transaction is lost with its block");
+                self.lock().change(&transaction, |life| life.undone(place, refusal(), now()));
             }
         }
     }

@@ -436,3 +436,20 @@ proptest! {
         prop_assert!(rows <= view.tip().height.0 - view.saved.0);
     }
 }
+
+/// A later era's blocks may be recorded at heights where certified ones of this era stand that are about to be taken back.
+/// What those had consumed was forgotten, and the later era's leaders panicked for it.
+#[test]
+fn what_is_recorded_in_an_era_that_has_not_been_entered_forgets_nothing() {
+    let mut view = view(4);
+    view.certified(Height(1), reference(4), &inbox(4));
+    let elsewhere = Reading { recorded: own(1), era: Epoch(1), ..reading(5) };
+    view.advance(vec![elsewhere]).unwrap();
+    view.undone(Height(0));
+    view.enter(Epoch(1));
+    view.certified(Height(1), reference(5), &inbox(1));
+    for seq in 1..=4 {
+        assert_eq!(view.receipt(SOURCE, seq), Some(&receipt(seq)));
+    }
+    assert_eq!(view.receipt(SOURCE, 0), None, "consumed and recorded");
+}

@@ -10,15 +10,15 @@ use kakera_chain::{
     peer::PeerMessage,
     replica::Breach,
     store::{Store, Table},
-    units::{ChainId, Height},
+    units::{ChainId, Epoch, Height},
 };
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Statement 2.
 #[derive(Default)]
 pub(super) struct Agreement {
-    /// By chain, the root of the era, and height.
-    final_blocks: BTreeMap<(ChainId, BlockId, Height), BlockId>,
+    /// By chain, era and height. Two eras have the same root where nothing of the first one was recorded.
+    final_blocks: BTreeMap<(ChainId, Epoch, BlockId, Height), BlockId>,
     /// Who signed what as final, as far as honest nodes said or hold it.
     signed: BTreeMap<(ChainId, Height, Member), BTreeSet<BlockId>>,
     broken: bool,
@@ -30,14 +30,14 @@ impl Check for Agreement {
     }
 
     fn after(&mut self, view: &View<'_>, happening: &Happening<'_>) -> Result<(), String> {
-        let (node, chain, root, height, id, how) = match happening {
+        let (node, chain, era, height, id, how) = match happening {
             Happening::Beacon { node, certified } => {
                 let header = &certified.block.header;
-                (*node, header.chain, header.root, header.height, certified.id, "certified")
+                (*node, header.chain, (header.epoch, header.root), header.height, certified.id, "certified")
             }
             Happening::Shard { node, certified } => {
                 let header = &certified.block.header;
-                (*node, header.chain, header.root, header.height, certified.id, "certified")
+                (*node, header.chain, (header.epoch, header.root), header.height, certified.id, "certified")
             }
             Happening::Said { node, message: PeerMessage::Finality(share) } => {
                 let finality = &share.finality;
@@ -49,14 +49,15 @@ impl Check for Agreement {
                 if signer != Some(view.nodes[*node].validator) {
                     return Ok(());
                 }
-                (*node, finality.chain, finality.root, finality.height, finality.block, "signed as final")
+                let era = (finality.epoch, finality.root);
+                (*node, finality.chain, era, finality.height, finality.block, "signed as final")
             }
             Happening::Halted { node, breach } if view.nodes[*node].is_honest() => {
                 return self.halted(view, *node, breach);
             }
             _ => return Ok(()),
         };
-        let first = *self.final_blocks.entry((chain, root, height)).or_insert(id);
+        let first = *self.final_blocks.entry((chain, era.0, era.1, height)).or_insert(id);
         if first == id || self.broken {
             return Ok(());
         }

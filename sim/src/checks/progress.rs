@@ -4,14 +4,15 @@
 use super::{Check, Happening, View, sequence::is_followed};
 use crate::{
     clock::{EPOCH_MS, Moment},
-    node::Node,
+    node::{Node, NodeId},
     workload::Fate,
 };
+use kakera_beacon::BeaconState;
 use kakera_chain::{
-    Slot,
+    BlockId, Slot,
     block::Header,
     replica::Phase,
-    units::{ChainId, Timestamp},
+    units::{ChainId, Epoch, Timestamp},
 };
 use std::collections::BTreeMap;
 
@@ -22,6 +23,12 @@ pub(super) struct Progress {
     healing: BTreeMap<ChainId, (Slot, Moment)>,
     /// The earliest of these.
     next: Option<Moment>,
+    /// By chain the newest era whose first block was looked at.
+    begun: BTreeMap<ChainId, Epoch>,
+    /// By chain the epoch of the newest certified block.
+    newest: BTreeMap<ChainId, Epoch>,
+    /// By shard the root of its newest era, and the epoch since which a running process holds it.
+    held: BTreeMap<ChainId, (BlockId, Epoch)>,
 }
 
 impl Check for Progress {
@@ -35,8 +42,15 @@ impl Check for Progress {
         }
         match happening {
             Happening::Healed if !view.scenario.expect.may_stall => self.healed(view),
-            Happening::Beacon { certified, .. } => self.certified(&certified.block.header),
-            Happening::Shard { certified, .. } => self.certified(&certified.block.header),
+            Happening::Beacon { node, certified } => {
+                self.certified(&certified.block.header);
+                self.begins(view, *node, &certified.block.header)?;
+                self.speaks(view, &certified.executed.state)?;
+            }
+            Happening::Shard { node, certified } => {
+                self.certified(&certified.block.header);
+                self.begins(view, *node, &certified.block.header)?;
+            }
             _ => {}
         }
         Ok(())
@@ -76,11 +90,54 @@ impl Progress {
         self.plan();
     }
 
+    /// The first block of an era comes soon after its root, while there is load.
+    fn begins(&mut self, view: &View<'_>, node: NodeId, header: &Header) -> Result<(), String> {
+        let most = view.scenario.expect.era_gap_slots;
+        let first =
+            header.parent == header.root && header.epoch > self.begun.get(&header.chain).copied().unwrap_or_default();
+        if most == 0 || !first {
+            return Ok(());
+        }
+        self.begun.insert(header.chain, header.epoch);
+        let loaded = view.now < Moment::ms(view.scenario.phases.load_until());
+        let root = view.nodes[node].block(&header.root).filter(|_| loaded);
+        let gap = root.map_or(0, |root| header.slot.0 - root.header.slot.0);
+        match gap <= most {
+            true => Ok(()),
+            false => Err(format!("{} took {gap} slots to begin epoch {}", header.chain, header.epoch)),
+        }
+    }
+
+    /// No shard is silent for longer than the scenario says, whatever became of its committee.
+    /// That is counted from when a process runs that holds the root: nobody can build on a block that died with all who
+    /// had it.
+    fn speaks(&mut self, view: &View<'_>, state: &BeaconState) -> Result<(), String> {
+        let (most, epoch) = (view.scenario.expect.silent_epochs, state.epoch);
+        for record in state.shards.iter().filter(|_| most > 0) {
+            let chain = record.last.header.chain;
+            if self.held.get(&chain).is_none_or(|(root, _)| *root != record.root) {
+                let holds = |node: &Node| node.chain == chain && node.block(&record.root).is_some();
+                if record.root_height.0 > 0 && !view.nodes.iter().any(holds) {
+                    continue;
+                }
+                self.held.insert(chain, (record.root, epoch));
+            }
+            let newest = self.newest.get(&chain).copied().unwrap_or_default();
+            let since = self.held.get(&chain).map_or(epoch, |(_, held)| newest.max(*held));
+            if epoch.0 > since.0 + most {
+                return Err(format!("{chain} has certified nothing since epoch {newest}, and it is epoch {epoch}"));
+            }
+        }
+        Ok(())
+    }
+
     fn plan(&mut self) {
         self.next = self.healing.values().map(|(_, until)| *until).min();
     }
 
     fn certified(&mut self, header: &Header) {
+        let newest = self.newest.entry(header.chain).or_default();
+        *newest = header.epoch.max(*newest);
         if self.healing.get(&header.chain).is_some_and(|(slot, _)| header.slot > *slot) {
             self.healing.remove(&header.chain);
             self.plan();
@@ -127,7 +184,9 @@ fn others(view: &View<'_>) -> String {
 /// What clients ordered has come to its end.
 fn ended(view: &View<'_>) -> Result<(), String> {
     let expect = &view.scenario.expect;
-    let orders = || view.workload.orders.iter().filter(|order| order.fate == Fate::Succeeds);
+    // What is asked of the beacon may be asked at the very end, and is looked at elsewhere.
+    let clients = || view.workload.orders.iter().filter(|order| order.request.is_none());
+    let orders = || clients().filter(|order| order.fate == Fate::Succeeds);
     let (made, ended) = (orders().count(), orders().filter(|order| order.has_ended()).count());
     if view.scenario.load.per_second > 0 && made == 0 {
         return Err("nothing was ordered".to_owned());

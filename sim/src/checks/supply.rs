@@ -41,6 +41,10 @@ struct Recorded {
     shards: Vec<Arc<ShardRecord>>,
     /// Receipts recorded of each lane.
     lanes: Vec<(Lane, u64)>,
+    /// What validators have at stake, and what was burned of stakes.
+    staked: u128,
+    /// What they were paid out of nothing.
+    minted: u128,
 }
 
 /// Of each shard a height, and what its balances there add up to.
@@ -103,10 +107,11 @@ impl Supply {
     }
 
     fn look(&mut self, ledger: &mut Ledger, view: &View<'_>, fresh: Fresh<'_>) -> Result<(), String> {
-        let Fresh { id, block, certified } = fresh;
+        let Fresh { id, block, certified, emitted } = fresh;
         match block.header.chain {
             ChainId::Beacon => {
                 record(ledger, &block)?;
+                emitted.iter().for_each(|receipt| ledger.record(receipt));
                 if let After::Beacon(certified) = certified {
                     let height = block.header.height;
                     self.recorded.push_back(recorded_at(height, &certified.executed.state, ledger));
@@ -114,7 +119,7 @@ impl Supply {
             }
             ChainId::Shard(shard) => {
                 let executed = match certified {
-                    After::Shard(certified) => Some(certified.executed.clone()),
+                    After::Shard(certified) => Some(certified.executed),
                     _ => None,
                 };
                 if let Some(executed) = executed.as_ref().filter(|executed| executed.state.accounts.len() <= ADDED_UP) {
@@ -180,9 +185,12 @@ impl Supply {
             let cursor = inbox.unwrap_or_default().iter().find(|cursor| cursor.from == lane.from);
             sum += log.value(*recorded).saturating_sub(log.value(cursor.map_or(0, |cursor| cursor.next)));
         }
-        match sum == ledger.supply {
+        match sum + at.staked == ledger.supply + at.minted {
             true => Ok(added),
-            false => Err(format!("the network holds {sum}, there was {} at genesis", ledger.supply)),
+            false => Err(format!(
+                "the network holds {sum} and {} at stake, there was {} at genesis and {} more was paid to validators",
+                at.staked, ledger.supply, at.minted
+            )),
         }
     }
 
@@ -212,7 +220,9 @@ fn record(ledger: &mut Ledger, block: &Block) -> Result<(), String> {
 
 fn recorded_at(height: Height, state: &BeaconState, ledger: &Ledger) -> Recorded {
     let lanes = ledger.lanes.iter().map(|(lane, log)| (*lane, log.recorded)).collect();
-    Recorded { height, shards: state.shards.clone(), lanes }
+    let registry = &state.registry;
+    let (staked, minted) = (registry.stake() + u128::from(registry.burned()), registry.minted().into());
+    Recorded { height, shards: state.shards.clone(), lanes, staked, minted }
 }
 
 /// Whether the ledger has followed the shards to where they are recorded.

@@ -4,7 +4,7 @@ use kakera_chain::{
     Slot,
     address::Address,
     hash::Hash,
-    receipt::{Lane, Receipt, ReceiptAction, ReturnReason},
+    receipt::{Receipt, ReceiptAction, ReturnReason},
 };
 
 /// One receipt.
@@ -37,6 +37,10 @@ pub enum Fate {
         /// Why.
         reason: ReturnReason,
     },
+    /// To the beacon, which is asked for something.
+    Asked,
+    /// From the beacon, to whom it owes that.
+    Paid,
 }
 
 /// One lane.
@@ -52,29 +56,44 @@ pub struct LaneBook {
 }
 
 impl Entry {
-    /// What a receipt says; nothing if it is none of those that clients' transfers lead to.
-    pub fn of(receipt: &Receipt) -> Option<Entry> {
+    /// What a receipt says.
+    pub fn of(receipt: &Receipt) -> Entry {
         match receipt.action {
             ReceiptAction::Transfer { from, to, amount, expires_at, transaction } => {
-                Some(Entry { from, to, amount, fate: Fate::Transfer { expires_at: expires_at.0 }, transaction })
+                Entry { from, to, amount, fate: Fate::Transfer { expires_at: expires_at.0 }, transaction }
             }
             // Nobody asks who failed to get what comes back.
             ReceiptAction::Return { original, to, amount, reason, transaction } => {
-                Some(Entry { from: to, to, amount, fate: Fate::Return { original, reason }, transaction })
+                Entry { from: to, to, amount, fate: Fate::Return { original, reason }, transaction }
             }
-            _ => None,
+            ReceiptAction::Withdraw { to, amount, .. } | ReceiptAction::Reward { to, amount, .. } => {
+                Entry { from: to, to, amount, fate: Fate::Paid, transaction: Hash::ZERO }
+            }
+            ReceiptAction::Bond { from, .. }
+            | ReceiptAction::TopUp { from, .. }
+            | ReceiptAction::Exit { from, .. }
+            | ReceiptAction::Resume { from, .. }
+            | ReceiptAction::Evidence { from, .. } => Entry::asked(from, &receipt.action),
         }
     }
 
-    fn receipt(&self, lane: Lane, seq: u64) -> Receipt {
+    /// What somebody asks of the beacon.
+    pub(super) fn asked(from: Address, action: &ReceiptAction) -> Entry {
+        Entry { from, to: from, amount: action.amount(), fate: Fate::Asked, transaction: Hash::ZERO }
+    }
+
+    /// What the receipt of a transfer says, on its way there or back.
+    pub(super) fn action(&self) -> Option<ReceiptAction> {
         let Entry { from, to, amount, fate, transaction } = *self;
-        let action = match fate {
+        match fate {
             Fate::Transfer { expires_at } => {
-                ReceiptAction::Transfer { from, to, amount, expires_at: Slot(expires_at), transaction }
+                Some(ReceiptAction::Transfer { from, to, amount, expires_at: Slot(expires_at), transaction })
             }
-            Fate::Return { original, reason } => ReceiptAction::Return { original, to, amount, reason, transaction },
-        };
-        Receipt { lane, seq, action }
+            Fate::Return { original, reason } => {
+                Some(ReceiptAction::Return { original, to, amount, reason, transaction })
+            }
+            Fate::Asked | Fate::Paid => None,
+        }
     }
 }
 
@@ -89,12 +108,12 @@ impl LaneBook {
         self.entries.is_empty()
     }
 
-    /// Appends a receipt, and says what it looks like on the chain.
-    pub(super) fn push(&mut self, lane: Lane, entry: Entry) -> Receipt {
+    /// Appends a receipt. Returns its place.
+    pub(super) fn push(&mut self, entry: Entry) -> u64 {
         let seq = self.len();
         self.sums.push(self.value(seq) + u128::from(entry.amount));
         self.entries.push(entry);
-        entry.receipt(lane, seq)
+        seq
     }
 
     /// The receipt ends; it must be the next one to do so.

@@ -16,7 +16,7 @@ fn every_file_is_listed_and_bears_its_name() {
         .unwrap()
         .map(|file| file.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
         .collect();
-    let listed: Vec<&str> = HONEST.iter().chain(BYZANTINE).map(|(name, _)| *name).collect();
+    let listed: Vec<&str> = HONEST.iter().chain(BYZANTINE).chain(EPOCHS).map(|(name, _)| *name).collect();
     assert_eq!(listed.len(), files.len(), "each once");
     assert_eq!(listed.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>(), files);
     for (entry, name) in all().iter().zip(&listed) {

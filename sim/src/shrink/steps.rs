@@ -101,6 +101,10 @@ impl Steps<'_> {
         self.add("half of the beacon's members", |scenario| {
             scenario.network.beacon = scenario.network.beacon.div_ceil(2);
         });
+        self.add("half of those that stand by", |scenario| scenario.network.standbys /= 2);
+        self.add("one that stands by", |scenario| {
+            scenario.network.standbys = scenario.network.standbys.saturating_sub(1);
+        });
         self.add("a member of the beacon", |scenario| scenario.network.beacon = one_less(scenario.network.beacon));
     }
 
@@ -143,6 +147,7 @@ fn kind(fault: &Fault) -> &'static str {
         Fault::Partitions { .. } => "partitions",
         Fault::Damage { .. } => "damage",
         Fault::Restores { .. } => "restores",
+        Fault::Committee { .. } => "committees killed",
         Fault::ClockSteps { .. } => "clock steps",
     }
 }
@@ -155,6 +160,7 @@ fn fewer(fault: &mut Fault, less: impl FnOnce(u32) -> u32) {
         | Fault::Partitions { count, .. }
         | Fault::Damage { count }
         | Fault::Restores { count }
+        | Fault::Committee { count, .. }
         | Fault::ClockSteps { count, .. } => *count = less(*count),
     }
 }
@@ -169,6 +175,7 @@ fn shorter(fault: &mut Fault) {
         Fault::Pauses { most_ms, .. } | Fault::Partitions { most_ms, .. } | Fault::ClockSteps { most_ms, .. } => {
             *most_ms = most_ms.div_ceil(2);
         }
+        Fault::Committee { down_ms, .. } => *down_ms = down_ms.div_ceil(2),
         Fault::Damage { .. } | Fault::Restores { .. } => {}
     }
 }

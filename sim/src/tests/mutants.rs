@@ -13,12 +13,20 @@ use kakera_chain::{Member, replica::InvalidStore, store::Store, units::ChainId};
 type Made = Result<Rules, InvalidStore>;
 
 /// Each check and the test below in which it catches something.
-const CAUGHT: [(&str, &[&str]); 9] = [
+const CAUGHT: [(&str, &[&str]); 11] = [
     ("soundness", &["a_panic_is_caught"]),
     ("equivocation", &["a_node_that_syncs_nothing_is_caught_to_equivocate"]),
     ("agreement", &["thresholds_of_whoever_is_reachable_are_caught_to_disagree"]),
+    (
+        "eras",
+        &[
+            "a_root_that_is_another_one_here_is_caught",
+            "a_seat_that_is_not_drawn_is_caught",
+            "a_world_without_its_epochs_is_caught",
+        ],
+    ),
     ("roots", &["a_state_that_is_not_what_it_says_is_caught", "a_state_that_is_restored_wrongly_is_caught"]),
-    ("undone", &["a_record_that_goes_back_is_caught"]),
+    ("undone", &["a_record_that_goes_back_is_caught", "a_root_below_what_is_recorded_is_caught"]),
     (
         "receipts",
         &[
@@ -29,15 +37,31 @@ const CAUGHT: [(&str, &[&str]); 9] = [
         ],
     ),
     (
+        "stake",
+        &[
+            "a_stake_that_is_taken_from_who_kept_the_rules_is_caught",
+            "who_breaks_a_rule_and_keeps_its_stake_is_caught",
+            "a_newcomer_that_is_never_paid_is_caught",
+        ],
+    ),
+    (
         "supply",
         &[
             "a_token_out_of_nothing_is_caught",
             "a_token_that_no_sum_shows_is_caught",
             "a_fee_that_is_not_burned_is_caught",
+            "a_stake_out_of_nothing_is_caught",
         ],
     ),
     ("growth", &["a_pool_without_a_limit_is_caught"]),
-    ("progress", &["a_node_that_never_asks_is_caught_to_stand_still", "a_world_that_does_less_than_it_must_is_caught"]),
+    (
+        "progress",
+        &[
+            "a_node_that_never_asks_is_caught_to_stand_still",
+            "a_world_that_does_less_than_it_must_is_caught",
+            "an_era_that_begins_late_is_caught",
+        ],
+    ),
 ];
 
 #[test]
@@ -63,6 +87,15 @@ fn scenario() -> Scenario {
     scenario
 }
 
+/// The same with committees that follow each other.
+fn turning() -> Scenario {
+    let mut scenario = scenario();
+    scenario.network.standbys = 2;
+    scenario.network.epochs = Some(crate::scenario::EpochShape { slots: 10, fallback_slots: 5, ..Default::default() });
+    scenario.expect.epochs = 3;
+    scenario
+}
+
 fn run(scenario: &Scenario, rules: MakeRules, flaw: Option<Flaw>) -> Outcome {
     let mut world = World::with_rules(scenario, 7, false, rules);
     world.flaw = flaw;
@@ -80,7 +113,8 @@ fn caught_by(name: &str, scenario: &Scenario, rules: MakeRules, flaw: Option<Fla
 fn mutated(setup: &Setup, node: &Node, store: Option<&dyn Store>, mutant: Mutant) -> Made {
     Ok(match node.chain {
         ChainId::Beacon => {
-            Rules::Beacon(Box::new(BeaconRules::new(setup.beacon(), node.bend.clone()).mutated(Some(mutant))))
+            let beacon = setup.beacon_of(node.validator);
+            Rules::Beacon(Box::new(BeaconRules::new(beacon, node.bend.clone()).mutated(Some(mutant))))
         }
         ChainId::Shard(shard) => {
             Rules::Shard(Box::new(ShardRules::new(setup.shard(shard, store)?, node.bend.clone()).mutated(Some(mutant))))
@@ -268,4 +302,68 @@ fn favours(setup: &Setup, node: &Node) -> kakera_chain::certificate::Seats {
     let weights = seats.committee.members().map(|member| if near(&member) { 10 } else { 1 }).collect();
     seats.committee = kakera_chain::Committee::new(weights).unwrap();
     seats
+}
+
+#[test]
+fn a_root_that_is_another_one_here_is_caught() {
+    caught_by("eras", &turning(), rules_of, Some(Flaw::OtherLeaders));
+}
+
+#[test]
+fn a_seat_that_is_not_drawn_is_caught() {
+    caught_by("eras", &turning(), |setup, node, store| mutated(setup, node, store, Mutant::StuffsBenches), None);
+}
+
+#[test]
+fn a_world_without_its_epochs_is_caught() {
+    let mut later = turning();
+    later.expect.epochs = 100;
+    let mut replaced = turning();
+    replaced.expect.fallbacks = 1;
+    for scenario in [later, replaced] {
+        is_caught_by("eras", &run(&scenario, rules_of, None).violation.expect("nothing is caught"));
+    }
+}
+
+#[test]
+fn a_root_below_what_is_recorded_is_caught() {
+    caught_by("undone", &turning(), rules_of, Some(Flaw::EarlierRoots));
+}
+
+#[test]
+fn an_era_that_begins_late_is_caught() {
+    let mut scenario = turning();
+    scenario.expect.era_gap_slots = 3;
+    scenario.phases.healed_ms = 6_000;
+    caught_by("progress", &scenario, rules_of, Some(Flaw::LateEras));
+}
+
+/// The same with seats that cost something.
+fn staked() -> Scenario {
+    let mut scenario = turning();
+    scenario.network.epochs.as_mut().unwrap().seat = 1_000_000;
+    scenario
+}
+
+#[test]
+fn a_stake_out_of_nothing_is_caught() {
+    caught_by("supply", &staked(), |setup, node, store| mutated(setup, node, store, Mutant::BondsFromNothing), None);
+}
+
+#[test]
+fn a_stake_that_is_taken_from_who_kept_the_rules_is_caught() {
+    caught_by("stake", &staked(), |setup, node, store| mutated(setup, node, store, Mutant::SlashesAnybody), None);
+}
+
+#[test]
+fn who_breaks_a_rule_and_keeps_its_stake_is_caught() {
+    let scenario = crate::library::find("slashing").unwrap().scenario;
+    caught_by("stake", &scenario, rules_of, Some(Flaw::NeverReports));
+}
+
+#[test]
+fn a_newcomer_that_is_never_paid_is_caught() {
+    let mut scenario = staked();
+    scenario.expect.withdrawals = 1;
+    is_caught_by("stake", &run(&scenario, rules_of, None).violation.expect("nothing is caught"));
 }

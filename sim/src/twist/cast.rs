@@ -30,7 +30,8 @@ pub fn cast(scenario: &Scenario, setup: &Setup, seed: u64, nodes: &mut Vec<Node>
         }
         let mut random = Random::stream(seed, &format!("cast-{chain}"));
         let mut order: Vec<NodeId> = (0..nodes.len()).filter(|node| nodes[*node].chain == chain).collect();
-        let members = order.len();
+        // Committees change, but never hold more of them than they tolerate.
+        let members = setup.seats(chain).keys.len();
         random.shuffle(&mut order);
         for (place, id) in order.iter().enumerate() {
             let mine: Vec<Tactic> =

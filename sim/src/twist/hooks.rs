@@ -180,7 +180,7 @@ impl World {
         };
         let colluders = scene.seated(&twist.colluders);
         for (_, delivery) in &mut out {
-            if let Delivery::Feed { blocks, .. } = delivery
+            if let Delivery::Feed { blocks, .. } | Delivery::Pulled { blocks: Some(blocks), .. } = delivery
                 && twist.has(Tactic::ForgeCertificates)
                 && twist.random.chance(300_000)
             {

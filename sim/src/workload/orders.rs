@@ -4,8 +4,8 @@ use crate::clock::Moment;
 use kakera_chain::{
     address::Address,
     hash::Hash,
-    receipt::Lane,
-    units::{Height, ShardId},
+    receipt::{Lane, ReceiptAction},
+    units::{Epoch, Height, ShardId},
 };
 use kakera_shard::SignedTransaction;
 use std::sync::Arc;
@@ -21,6 +21,8 @@ pub struct Order {
     pub signed: Arc<SignedTransaction>,
     /// Who is to get what.
     pub payments: Vec<Payment>,
+    /// What the beacon is asked for instead.
+    pub request: Option<Request>,
     /// What must become of it.
     pub fate: Fate,
     /// When it was made.
@@ -33,8 +35,8 @@ pub struct Order {
     pub accepted: Option<Moment>,
     /// When its block was first certified.
     pub final_at: Option<Moment>,
-    /// That block's height.
-    pub height: Option<Height>,
+    /// That block's height, and the epoch of its era.
+    pub height: Option<(Height, Epoch)>,
     /// When that block was first recorded.
     pub recorded_at: Option<Moment>,
     /// When its last payment was first delivered or had returned.
@@ -54,6 +56,15 @@ pub struct Payment {
     pub to: Address,
     /// In the smallest unit.
     pub amount: u64,
+}
+
+/// What is asked of the beacon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// As the receipt says it.
+    pub action: ReceiptAction,
+    /// Gas beyond that of any order that emits one receipt.
+    pub gas: u64,
 }
 
 /// What must become of an order.
@@ -80,6 +91,7 @@ impl Order {
             shard,
             signed: Arc::new(signed),
             payments,
+            request: None,
             fate,
             made: now,
             tried: now,
@@ -93,6 +105,13 @@ impl Order {
             open_receipts: 0,
             returned: 0,
         }
+    }
+
+    /// The block that executed it is left out: it is to be executed again.
+    pub fn undo(&mut self) {
+        (self.final_at, self.height, self.ended_at) = (None, None, None);
+        self.receipts.clear();
+        self.open_receipts = 0;
     }
 
     /// Whether all that it asks for has happened.

@@ -126,7 +126,11 @@ impl World {
             Effect::Persist { writes, synced } => {
                 #[cfg(test)]
                 let synced = synced && self.flaw != Some(crate::mutants::Flaw::NeverSyncs);
+                let accuses = self.accuses(id, &writes);
                 self.nodes[id].disk.write(writes, synced);
+                if accuses {
+                    self.report(id);
+                }
             }
             Effect::Guard(state) => {
                 #[cfg(test)]
@@ -147,11 +151,17 @@ impl World {
             Effect::ReferencesGrew => self.has_news(id),
             Effect::Undone(blocks) => {
                 self.trace.undone(self.now, id, &blocks);
-                self.observe(&Happening::Undone { node: id, blocks: &blocks });
+                if self.nodes[id].is_honest() {
+                    self.measures.undone(&blocks);
+                    self.observe(&Happening::Undone { node: id, blocks: &blocks });
+                }
             }
             Effect::Entered(plan) => {
                 if self.nodes[id].is_honest() {
-                    self.eras.entered(self.nodes[id].chain, &plan);
+                    let chain = self.nodes[id].chain;
+                    self.eras.entered(chain, &plan);
+                    self.workload.entered(chain, plan.epoch, plan.root.0);
+                    self.measures.eras = self.eras.count();
                 }
                 self.trace.entered(self.now, id, plan.epoch, plan.root.0);
                 self.observe(&Happening::Entered { node: id, plan: &plan });
@@ -227,6 +237,7 @@ impl World {
         if self.nodes[from].is_honest() {
             self.observe(&Happening::Said { node: from, message: &message });
         }
+        self.has_voted(from, &message);
         let message = Arc::new(message);
         let bytes = borsh::object_length(&*message).unwrap_or(usize::MAX);
         let (chain, me) = (self.nodes[from].chain, self.nodes[from].validator);

@@ -106,6 +106,8 @@ impl World {
             Delivery::Crosslink { from, attempt, crosslink } => self.take_crosslink(to, from, attempt, &crosslink),
             Delivery::Followed { stream } => self.followed(to, stream),
             Delivery::CrosslinkTaken { attempt } => self.crosslink_taken(to, attempt),
+            Delivery::Pull { from, root, next } => self.take_pull(to, from, root, next),
+            Delivery::Pulled { closed, blocks } => self.take_pulled(to, closed.as_deref(), blocks.as_deref()),
         }
         self.rest(to);
     }
@@ -132,6 +134,9 @@ impl World {
         if let crate::node::Machine::Shard(_, _, shell) = &process.machine {
             next = next.min(shell.next_wakeup(when));
         }
+        if let Some(puller) = &process.puller {
+            next = next.min(puller.next_at);
+        }
         // A machine that wants to be woken for ever without time passing would stop the world.
         self.plan_wake(node, next.max(now.plus(1)));
     }
@@ -155,6 +160,7 @@ impl World {
                     process.dies_after = Some(effects);
                 }
             }
+            Action::KillCommittee { chain, down_ms } => self.kill_committee(chain, down_ms),
             Action::Start(node) => self.start(node),
             Action::Freeze(node) => {
                 if let Some(process) = &mut self.nodes[node].process {

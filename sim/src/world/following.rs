@@ -3,19 +3,23 @@
 use super::{World, acting::panic_words};
 use crate::{
     checks::Happening,
-    node::{Answer, Input, Machine, NodeId},
+    node::{Answer, Delivery, Input, Machine, NodeId, Process},
     observer::Heard,
+    shell::Asked,
 };
 use kakera_chain::{
+    BlockId,
     application::CertifiedBlocks,
     era::EraPlan,
     lanes::Reading,
-    replica::{Effect, InvalidBlocks},
+    replica::{ClosedEra, Effect, InvalidBlocks, Phase},
+    units::Height,
 };
 use kakera_shard::Reply;
 use std::{
     convert::Infallible,
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
 };
 
 impl World {
@@ -66,7 +70,32 @@ impl World {
     }
 
     fn tell_era(&mut self, id: NodeId, plan: EraPlan) {
+        #[cfg(test)]
+        let Some(plan) = self.flawed(id, plan) else { return };
         self.step(id, Input::Era(Box::new(plan)));
+    }
+
+    /// The plan as a broken rule of the shell tells it.
+    #[cfg(test)]
+    fn flawed(&self, id: NodeId, mut plan: EraPlan) -> Option<EraPlan> {
+        use crate::mutants::Flaw;
+        let node = &self.nodes[id];
+        match self.flaw {
+            Some(Flaw::OtherLeaders) if node.place == 1 => plan.leaders.rotate_left(1),
+            Some(Flaw::EarlierRoots) => {
+                let below = Height(plan.root.0.0.saturating_sub(1));
+                plan.root = (below, node.certified_id(below).unwrap_or(plan.root.1));
+            }
+            Some(Flaw::LateEras) if plan.epoch.0 > 0 => {
+                let clock = self.setup.network.clock(kakera_chain::units::ChainId::Beacon);
+                let epochs = self.setup.network.genesis.epochs?;
+                let due = epochs.start_of(plan.epoch).0 + epochs.slots / 2;
+                // Whoever starts again is told in time.
+                return (clock.slot_at(node.clock.read(self.now)).0 >= due).then_some(plan);
+            }
+            _ => {}
+        }
+        Some(plan)
     }
 
     /// Tells a replica that starts which eras were named while it was away.
@@ -74,6 +103,59 @@ impl World {
         let Some(Machine::Shard(replica, observer, _)) = self.machine(id) else { return };
         let eras = observer.eras_after(replica.era().epoch);
         eras.into_iter().for_each(|plan| self.tell_era(id, plan));
+    }
+
+    /// Asks another node of the chain how it went on, if that is due.
+    pub(super) fn pull(&mut self, id: NodeId) {
+        let now = self.now;
+        let slot_us = self.setup.network.timing(self.nodes[id].chain).slot_ms * 1_000;
+        let Some(Process { machine, puller: Some(puller), frozen: false, .. }) = &mut self.nodes[id].process else {
+            return;
+        };
+        let Some(asked) = puller.look(machine, slot_us, now) else { return };
+        let (root, next) = (machine.era().root, machine.certified().next());
+        let members = machine.seats().validators.clone();
+        let (chain, me) = (self.nodes[id].chain, self.nodes[id].validator);
+        let (mut whom, turn) = match asked {
+            Asked::Member(turn) => (members, turn),
+            Asked::Anybody(turn) => (self.setup.validators(chain), turn),
+        };
+        whom.retain(|validator| *validator != me);
+        if whom.is_empty() {
+            return;
+        }
+        let to = whom[(turn + usize::from(self.nodes[id].place)) % whom.len()];
+        for to in self.instances_of(chain, to, id) {
+            self.send_shell(id, to, Delivery::Pull { from: id, root, next });
+        }
+    }
+
+    /// Says how the chain went on.
+    pub(super) fn take_pull(&mut self, id: NodeId, from: NodeId, root: BlockId, next: Height) {
+        let Some(machine) = self.machine(id) else { return };
+        let (closed, blocks) = machine.went_on(&root, next);
+        if closed.is_some() || blocks.is_some() {
+            let (closed, blocks) = (closed.map(Arc::new), blocks.map(Arc::new));
+            self.send_shell(id, from, Delivery::Pulled { closed, blocks });
+        }
+        self.tick_shell(id);
+    }
+
+    /// Takes how the chain went on.
+    pub(super) fn take_pulled(&mut self, id: NodeId, closed: Option<&ClosedEra>, blocks: Option<&CertifiedBlocks>) {
+        let before = self.nodes[id].certified();
+        if let Some(closed) = closed {
+            self.step(id, Input::Closed(closed.clone()));
+        }
+        if let Some(blocks) = blocks.filter(|_| self.nodes[id].phase() == Some(Phase::Observer)) {
+            self.step(id, Input::Blocks(blocks.clone()));
+        }
+        let (now, grew) = (self.now, self.nodes[id].certified() > before);
+        let slot_us = self.setup.network.timing(self.nodes[id].chain).slot_ms * 1_000;
+        if let Some(Process { puller: Some(puller), .. }) = self.nodes[id].process.as_mut().filter(|_| grew) {
+            puller.fed(slot_us, now);
+        }
+        self.tick_shell(id);
     }
 
     /// Carries out what the copy wants; nothing if the process ended meanwhile, otherwise why the blocks were refused, if

@@ -3,8 +3,10 @@
 use super::World;
 use crate::{
     checks::Happening,
+    faults::Action,
     node::{Input, Machine, NodeId, Process},
     random::Random,
+    shell::Puller,
 };
 use kakera_chain::{replica::Breach, units::ChainId};
 use std::{
@@ -30,6 +32,7 @@ impl World {
             wake_at: None,
             news: true,
             dies_after: None,
+            puller: self.setup.network.genesis.epochs.map(|_| Puller::new(self.now)),
         });
         self.trace.started(self.now, id);
         self.observe(&Happening::Started { node: id });
@@ -100,6 +103,19 @@ impl World {
         self.trace.killed(self.now, id, lost);
         self.observe(&Happening::Killed { node: id });
         self.hang_up(id);
+    }
+
+    /// Everybody who has a seat in a chain's committee now is killed, and starts again later.
+    pub(super) fn kill_committee(&mut self, chain: ChainId, down_ms: u64) {
+        let (.., seats) = self.eras.newest(chain);
+        let members: Vec<NodeId> = (0..self.nodes.len())
+            .filter(|id| self.nodes[*id].chain == chain && self.nodes[*id].is_honest())
+            .filter(|id| seats.member(self.nodes[*id].validator).is_some())
+            .collect();
+        for id in members {
+            self.kill(id);
+            self.queue.plan(self.now.plus(down_ms * 1_000), super::Event::Fault(Action::Start(id)));
+        }
     }
 
     /// The system of a killed beacon process ends its streams, where links still carry that.

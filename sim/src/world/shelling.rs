@@ -15,6 +15,7 @@ use std::sync::Arc;
 impl World {
     /// Lets the shell do what is due, if there is news or its time has come.
     pub(super) fn tick_shell(&mut self, id: NodeId) {
+        self.pull(id);
         let (now, clock) = (self.now, self.nodes[id].clock);
         let Some(process) = &mut self.nodes[id].process else { return };
         let timely = match &process.machine {

@@ -2,6 +2,7 @@
 
 mod canonical;
 mod certificates;
+mod checkpoints;
 mod committee;
 mod crosslinks;
 mod frames;
@@ -34,6 +35,7 @@ pub(crate) const ALL: &[Target] = &[
     orders::TARGET,
     crosslinks::TARGET,
     observers::TARGET,
+    checkpoints::TARGET,
     readings::TARGET,
     proofs::TARGET,
     replica::TARGET,

@@ -66,6 +66,8 @@ fn slashes(play: &mut Play, bytes: Vec<u8>, validator: ValidatorId) {
     assert!(
         matches!(entry.status, Status::Slashed { at, from: shard, .. } if at == play.state().epoch && shard == from)
     );
+    let told = entry.slashing.unwrap();
+    assert_eq!((told.reporter, told.reporter_share, told.burned), (to, amount, held - amount));
     assert_eq!((entry.balance(), play.state().registry.burned()), (0, burned + held - held / 10));
     assert_eq!(bounced(&reported(play, bytes)), ReturnReason::AlreadySlashed, "once");
 }

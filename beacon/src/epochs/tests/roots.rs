@@ -192,8 +192,8 @@ fn a_certificate_that_held_on_one_branch_is_judged_anew_on_another_with_another_
     // On the other branch one of those drawn is not eligible any more.
     let mut there = fork;
     let gone = here.bench.0[0];
-    let source = crate::Source { from: ChainId::Shard(ShardId(1)), seq: 0 };
-    let offence = crate::Offence { validator: gone, epoch: Epoch(0) };
+    let source = crate::Source { from: ChainId::Shard(ShardId(1)), seq: 0, who: account(1, 1) };
+    let offence = crate::fixture::offence(gone, Epoch(0));
     assert!(std::sync::Arc::make_mut(&mut there.registry).slash(offence, Epoch(1), source).is_ok());
     let other = |beacon: &mut crate::Beacon| {
         let fallen = beacon.execute(&there, &super::play::at(SLOTS + LATE, 0), &[], &[]).unwrap().state;

@@ -286,3 +286,64 @@ fn messages_of_later_epochs_alone_end_no_era() {
         assert!(bench.certified_height(0) > before);
     }
 }
+
+/// The beacon may name any certified block of a shard the root of an era, when all of its committee have lost power.
+#[test]
+fn what_a_member_has_certified_is_not_lost_with_its_power() {
+    let mut bench = Bench::turning(4, 4, 1 << 20, 13);
+    for item in 0..20 {
+        bench.give(usize::from(item % 4), item);
+        bench.run(100);
+        let member = usize::from(item % 4);
+        let certified = bench.certified_height(member);
+        bench.crash(member);
+        bench.restart(member);
+        assert_eq!(bench.certified_height(member), certified);
+        bench.run(300);
+    }
+    assert!(bench.certified_height(0) > 5);
+}
+
+/// The epochs of the messages with which a member answered anybody since `sends` was emptied.
+fn told_by(bench: &mut Bench, member: usize) -> Vec<Epoch> {
+    let sends = bench.sends.take().unwrap();
+    let told = sends.iter().filter_map(|(_, from, _, message)| match message {
+        PeerMessage::Messages(list) if *from == member => Some(list),
+        _ => None,
+    });
+    told.flatten().map(|carried| carried.message.statement.epoch).collect()
+}
+
+#[test]
+fn who_asks_early_in_a_new_era_is_not_told_what_the_old_one_said() {
+    let mut bench = Bench::turning(MEMBERS, SIZE, SLOTS, 12);
+    load(&mut bench, 0..12, 200);
+    bench.sends = Some(Vec::new());
+    // Both have a seat in this epoch and the next.
+    bench.hear_in(1, 2, Epoch(1), PeerMessage::Since(vec![0; SIZE]));
+    assert_eq!(told_by(&mut bench, 1), [], "it is not in that era yet");
+    bench.sends = Some(Vec::new());
+    load(&mut bench, 20..30, 200);
+    assert!(bench.replica(1).era().epoch >= Epoch(1));
+    let told = told_by(&mut bench, 1);
+    assert!(!told.contains(&Epoch(0)), "{told:?}");
+}
+
+#[test]
+fn who_asks_at_the_moment_when_an_era_begins_is_not_told_what_the_old_one_said() {
+    let mut bench = Bench::new(4, 12);
+    for item in 0..12 {
+        bench.give(usize::from(item % 4), item);
+        bench.run(200);
+    }
+    let root = Height(bench.certified_height(1));
+    let id = bench.replica(1).certified_id(root).unwrap();
+    let seats = bench.seats.clone();
+    bench.announce(1, plan(&seats, 4, Epoch(1), (root, id)));
+    bench.sends = Some(Vec::new());
+    bench.hear_in(1, 2, Epoch(1), PeerMessage::Since(vec![0; 4]));
+    assert_eq!(bench.replica(1).era().epoch, Epoch(1), "the question makes it enter");
+    bench.tick(1);
+    let told = told_by(&mut bench, 1);
+    assert!(!told.contains(&Epoch(0)), "{told:?}");
+}

@@ -4,7 +4,7 @@ use crate::{
     args::RiskArgs,
     commands::sim::chart::{Chart, Scale, Series},
     failure::{Failure, Result},
-    output::{Output, grouped, table},
+    output::{Output, grouped, odds, table},
 };
 use anyhow::Context;
 use kakera_beacon::{CommitteeRisk, NetworkRisk, adversary_seats, committee_risk, network_risk, size_that_would_do};
@@ -124,15 +124,6 @@ fn text(args: &RiskArgs, adversary: u64, sizes: &[Size], limits: &[(f64, Option<
     text
 }
 
-/// A probability as people read it.
-fn odds(probability: f64) -> String {
-    match probability {
-        0.0 => "0".to_owned(),
-        p if p >= 0.001 => format!("{p:.3}"),
-        p => format!("{p:.1e}"),
-    }
-}
-
 fn plot(args: &RiskArgs, sizes: &[Size]) -> Chart {
     let series = |name: &str, value: &dyn Fn(&Size) -> f64| Series {
         name: name.to_owned(),
@@ -166,14 +157,6 @@ mod tests {
         assert_eq!(doublings(1), [1]);
         assert_eq!(doublings(4), [1, 2, 4]);
         assert_eq!(doublings(250), [1, 2, 4, 8, 16, 32, 64, 128, 250]);
-    }
-
-    #[test]
-    fn odds_are_short() {
-        assert_eq!(
-            [0.0, 1.0, 0.859_34, 0.0123, 1e-7, 0.999_999_9].map(odds),
-            ["0", "1.000", "0.859", "0.012", "1.0e-7", "1.000"]
-        );
     }
 
     #[test]

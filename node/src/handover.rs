@@ -1,0 +1,248 @@
+//! Fetching a shard's state over the network: who is named for a shard begins there at its last recorded block.
+//!
+//! ```text
+//!   beacon state here ── last recorded block ──> Fetch ──asks──> holders (Sync.HandOver)
+//!                                                  │ rows, proved part by part
+//!        the block itself (Sync.GetWholeBlock, checked by id) + what the beacon said ──> a store to start from
+//! ```
+//!
+//! What is asked of whom, and what is believed, is up to [`kakera_shard::handover`]; this drives it.
+
+use crate::{
+    core::{Core, Stopped, now},
+    follow::name,
+    forward::Forwarder,
+    peers::FRAME_BYTES,
+    store::RocksStore,
+};
+use kakera_beacon::{Beacon, due_reading};
+use kakera_chain::{
+    BlockId,
+    block::Block,
+    codec,
+    replica::{EraPlan, adopt},
+    store::StoreFailure,
+    units::{ChainId, ShardId, ValidatorId},
+};
+use kakera_proto::v1::{GetWholeBlockRequest, HandOverRequest, sync_client::SyncClient};
+use kakera_shard::{
+    BeaconView,
+    handover::{Completed, Effect, Fetch, FetchConfig, Input, Request, Target},
+};
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use thiserror::Error;
+use tokio::{
+    runtime::Handle,
+    sync::mpsc,
+    time::{sleep, timeout},
+};
+
+/// How often new holders, and another target where nobody has this one, are looked for.
+const LOOK: Duration = Duration::from_millis(500);
+/// How long one answer may take.
+const ANSWER: Duration = Duration::from_secs(5);
+/// How often progress is logged.
+const LOG: Duration = Duration::from_secs(5);
+
+/// What a hand-over needs.
+#[derive(Clone)]
+pub struct Newcomer {
+    /// Which shard.
+    pub shard: ShardId,
+    /// Shards of the network.
+    pub shards: u16,
+    /// The beacon chain here.
+    pub beacon: Core<Beacon>,
+    /// Its store.
+    pub beacon_store: Arc<RocksStore>,
+    /// The shard's store, to be filled.
+    pub store: Arc<RocksStore>,
+    /// The ways to the holders.
+    pub forwarder: Arc<Forwarder>,
+}
+
+/// Why a hand-over ended without a state.
+#[derive(Debug, Error)]
+pub enum Failed {
+    /// The process stops.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+    /// A store.
+    #[error(transparent)]
+    Store(#[from] StoreFailure),
+    /// The disk's words.
+    #[error("{0:#}")]
+    Disk(anyhow::Error),
+}
+
+/// Where to begin: a shard's last recorded block, as a certified beacon state names it.
+#[derive(Clone)]
+struct Start {
+    target: Target,
+    plan: EraPlan,
+}
+
+impl Newcomer {
+    /// Fetches the state; when this returns the store holds all that a replica starts from.
+    ///
+    /// # Errors
+    /// The process stops, or a disk fails. Peers that do not answer, or answer badly, are waited out.
+    pub async fn fetch(self) -> Result<(), Failed> {
+        loop {
+            let (start, completed) = self.fetch_state().await?;
+            let Some(block) = self.block(start.target.block).await else {
+                sleep(LOOK).await;
+                continue;
+            };
+            let store = Arc::clone(&self.beacon_store);
+            let (shard, reference) = (self.shard, block.header.reference);
+            let inbox = completed.state.meta.inbox.clone();
+            let due = self.beacon.query(move |_, _| due_reading(&*store, shard, &reference, &inbox)).await??;
+            let Some(due) = due else {
+                tracing::warn!(%shard, height = %start.target.height, "the beacon's word at that block is not held here; a later block is tried");
+                sleep(LOOK).await;
+                continue;
+            };
+            let follows = start.target.block != start.plan.root.1;
+            let mut writes = completed.writes;
+            // The root's slot decides nothing for who follows; for everybody else this block is the root.
+            writes.extend(adopt(&start.plan, block.header.slot, &block, start.target.block, follows));
+            writes.extend(BeaconView::begin_with(&due));
+            self.store.write(&writes, true).map_err(Failed::Disk)?;
+            tracing::info!(%shard, height = %start.target.height, epoch = %start.plan.epoch, "the state of a shard is handed over");
+            return Ok(());
+        }
+    }
+
+    /// The last recorded block by the newest certified beacon state here.
+    async fn start(&self) -> Result<Option<Start>, Stopped> {
+        let shard = self.shard;
+        let read = self.beacon.query(move |replica, _| {
+            let state = replica.certified().state;
+            let record = state.shard(shard)?;
+            let (block, header) = (record.last.id, &record.last.header);
+            let target = Target { block, height: header.height, state_root: header.state_root };
+            Some(Start { target, plan: state.era_of(shard, replica.app().signatures())? })
+        });
+        read.await
+    }
+
+    async fn fetch_state(&self) -> Result<(Start, Completed), Failed> {
+        let mut start = self.start().await?.ok_or(Stopped)?;
+        let config = FetchConfig::of(self.shard, self.shards);
+        let mut fetch = Fetch::open(config, start.target, &*self.store)?;
+        let (sender, mut answers) = mpsc::channel(64);
+        let mut inputs = VecDeque::from([Input::Tick]);
+        let (began, mut logged, mut looked) = (Instant::now(), Instant::now(), None::<Instant>);
+        tracing::info!(shard = %self.shard, height = %start.target.height, "a shard's state is fetched");
+        loop {
+            let effects = {
+                let (fetch, store) = (&mut fetch, &self.store);
+                let given = inputs.pop_front().unwrap_or(Input::Tick);
+                // Parts are proved and tries are built here, and disks are waited for.
+                tokio::task::block_in_place(|| {
+                    let effects = fetch.handle(now(), given, &**store)?;
+                    for effect in &effects {
+                        if let Effect::Persist(writes) = effect {
+                            store.write(writes, false).map_err(Failed::Disk)?;
+                        }
+                    }
+                    Ok::<_, Failed>(effects)
+                })?
+            };
+            for effect in effects {
+                match effect {
+                    Effect::Persist(_) => {}
+                    Effect::Ask { peer, ticket, request } => self.ask(peer, ticket, request, sender.clone()),
+                    Effect::Complete(completed) => {
+                        let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+                        let height = start.target.height;
+                        tracing::info!(shard = %self.shard, %height, took_ms, "a shard's state is whole");
+                        return Ok((start, *completed));
+                    }
+                    other => self.report(&other),
+                }
+            }
+            if logged.elapsed() >= LOG
+                && let Some((done, all)) = fetch.progress()
+            {
+                logged = Instant::now();
+                tracing::info!(shard = %self.shard, done, all, "fetching a shard's state");
+            }
+            if looked.is_none_or(|looked| looked.elapsed() >= LOOK) {
+                looked = Some(Instant::now());
+                let holders = self.forwarder.all(ChainId::Shard(self.shard));
+                inputs.extend(holders.into_iter().map(|(validator, _)| Input::Peer(validator)));
+                if fetch.stalled().is_some()
+                    && let Some(newest) = self.start().await?
+                    && newest.target != start.target
+                {
+                    start = newest;
+                    inputs.push_back(Input::Target(start.target));
+                }
+            }
+            if inputs.is_empty() {
+                let until = fetch.next_wakeup().map_or(u64::MAX, |at| at.0.saturating_sub(now().0));
+                let wait = Duration::from_millis(until).min(LOOK);
+                inputs.extend(timeout(wait, answers.recv()).await.ok().flatten());
+            }
+        }
+    }
+
+    fn report(&self, effect: &Effect) {
+        let shard = self.shard;
+        match effect {
+            Effect::Dropped { peer, fault } => {
+                tracing::warn!(%shard, validator = %peer, %fault, "a holder is asked no more for the state");
+            }
+            Effect::Mismatch { found, expected } => {
+                tracing::error!(%shard, %found, %expected, "the disk does not hold what was written: all is fetched again");
+            }
+            Effect::Stalled(stall) => tracing::info!(%shard, %stall, "the state of a shard is not served now"),
+            Effect::Persist(_) | Effect::Ask { .. } | Effect::Complete(_) => {}
+        }
+    }
+
+    fn ask(&self, peer: ValidatorId, ticket: u64, request: Request, answers: mpsc::Sender<Input>) {
+        let chain = ChainId::Shard(self.shard);
+        let way = self.forwarder.all(chain).into_iter().find(|(validator, _)| *validator == peer);
+        let (shard, limit) = (self.shard, request.ask.answer_bytes() + 64);
+        Handle::current().spawn(async move {
+            let answer = async {
+                let (_, channel) = way?;
+                let mut client = SyncClient::new(channel).max_decoding_message_size(limit);
+                let asked =
+                    client.hand_over(HandOverRequest { shard: shard.0.into(), canonical: codec::encode(&request) });
+                Some(timeout(ANSWER, asked).await.ok()?.ok()?.into_inner().canonical)
+            };
+            let input = match answer.await {
+                Some(bytes) => Input::Answered { peer, ticket, bytes },
+                None => Input::Lost { peer, ticket },
+            };
+            // The fetch may be over.
+            let _over = answers.send(input).await;
+        });
+    }
+
+    /// The block to start from, from whoever has it; nothing when nobody has.
+    async fn block(&self, id: BlockId) -> Option<Block> {
+        let chain = ChainId::Shard(self.shard);
+        let network = self.beacon.query(|replica, _| replica.network().id).await.ok()?;
+        for (validator, channel) in self.forwarder.all(chain) {
+            let mut client = SyncClient::new(channel).max_decoding_message_size(FRAME_BYTES);
+            let asked = client.get_whole_block(GetWholeBlockRequest { chain: Some(name(chain)), id: id.0.to_vec() });
+            let Ok(Ok(answer)) = timeout(ANSWER, asked).await else { continue };
+            let bytes = answer.into_inner().canonical;
+            match Block::decode(&bytes) {
+                Ok(block) if block.header.id(network) == id && block.is_whole() => return Some(block),
+                _ if bytes.is_empty() => {}
+                _ => tracing::warn!(%validator, block = %id, "a holder sent another block than the one asked for"),
+            }
+        }
+        None
+    }
+}
