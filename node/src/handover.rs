@@ -20,6 +20,7 @@ use kakera_chain::{
     BlockId,
     block::Block,
     codec,
+    hash::NetworkId,
     replica::{EraPlan, adopt},
     store::StoreFailure,
     units::{ChainId, ShardId, ValidatorId},
@@ -51,14 +52,21 @@ const LOG: Duration = Duration::from_secs(5);
 /// What a hand-over needs.
 #[derive(Clone)]
 pub struct Newcomer {
-    /// Which shard.
-    pub shard: ShardId,
-    /// Shards of the network.
-    pub shards: u16,
     /// The beacon chain here.
     pub beacon: Core<Beacon>,
     /// Its store.
     pub beacon_store: Arc<RocksStore>,
+    /// The state itself.
+    pub download: Download,
+}
+
+/// What fetching a state needs.
+#[derive(Clone)]
+pub struct Download {
+    /// Which shard's.
+    pub shard: ShardId,
+    /// Shards of the network.
+    pub shards: u16,
     /// The shard's store, to be filled.
     pub store: Arc<RocksStore>,
     /// The ways to the holders.
@@ -79,90 +87,85 @@ pub enum Failed {
     Disk(anyhow::Error),
 }
 
-/// Where to begin: a shard's last recorded block, as a certified beacon state names it.
-#[derive(Clone)]
-struct Start {
-    target: Target,
-    plan: EraPlan,
-}
-
 impl Newcomer {
     /// Fetches the state; when this returns the store holds all that a replica starts from.
     ///
     /// # Errors
     /// The process stops, or a disk fails. Peers that do not answer, or answer badly, are waited out.
     pub async fn fetch(self) -> Result<(), Failed> {
+        let (shard, store) = (self.download.shard, &self.download.store);
         loop {
-            let (start, completed) = self.fetch_state().await?;
-            let Some(block) = self.block(start.target.block).await else {
+            let newest = || {
+                let this = self.clone();
+                async move { this.start().await }
+            };
+            let (target, plan, completed) = self.download.run(newest).await?;
+            let network = self.beacon.query(|replica, _| replica.network().id).await?;
+            let Some(block) = self.download.block(target.block, network).await else {
                 sleep(LOOK).await;
                 continue;
             };
-            let store = Arc::clone(&self.beacon_store);
-            let (shard, reference) = (self.shard, block.header.reference);
-            let inbox = completed.state.meta.inbox.clone();
-            let due = self.beacon.query(move |_, _| due_reading(&*store, shard, &reference, &inbox)).await??;
+            let beacon_store = Arc::clone(&self.beacon_store);
+            let (reference, inbox) = (block.header.reference, completed.state.meta.inbox.clone());
+            let due = self.beacon.query(move |_, _| due_reading(&*beacon_store, shard, &reference, &inbox)).await??;
             let Some(due) = due else {
-                tracing::warn!(%shard, height = %start.target.height, "the beacon's word at that block is not held here; a later block is tried");
+                let height = target.height;
+                tracing::warn!(%shard, %height, "the beacon's word at that block is not held here; a later block is tried");
                 sleep(LOOK).await;
                 continue;
             };
-            let follows = start.target.block != start.plan.root.1;
+            let follows = target.block != plan.root.1;
             let mut writes = completed.writes;
             // The root's slot decides nothing for who follows; for everybody else this block is the root.
-            writes.extend(adopt(&start.plan, block.header.slot, &block, start.target.block, follows));
+            writes.extend(adopt(&plan, block.header.slot, &block, target.block, follows));
             writes.extend(BeaconView::begin_with(&due));
-            self.store.write(&writes, true).map_err(Failed::Disk)?;
-            tracing::info!(%shard, height = %start.target.height, epoch = %start.plan.epoch, "the state of a shard is handed over");
+            store.write(&writes, true).map_err(Failed::Disk)?;
+            tracing::info!(%shard, height = %target.height, epoch = %plan.epoch, "the state of a shard is handed over");
             return Ok(());
         }
     }
 
     /// The last recorded block by the newest certified beacon state here.
-    async fn start(&self) -> Result<Option<Start>, Stopped> {
-        let shard = self.shard;
+    async fn start(&self) -> Result<Option<(Target, EraPlan)>, Stopped> {
+        let shard = self.download.shard;
         let read = self.beacon.query(move |replica, _| {
             let state = replica.certified().state;
             let record = state.shard(shard)?;
             let (block, header) = (record.last.id, &record.last.header);
             let target = Target { block, height: header.height, state_root: header.state_root };
-            Some(Start { target, plan: state.era_of(shard, replica.app().signatures())? })
+            Some((target, state.era_of(shard, replica.app().signatures())?))
         });
         read.await
     }
+}
 
-    async fn fetch_state(&self) -> Result<(Start, Completed), Failed> {
-        let mut start = self.start().await?.ok_or(Stopped)?;
+impl Download {
+    /// Fetches the state at the block that `newest` names, and at a later one if nobody serves that; with what `newest`
+    /// says beside. What an earlier call has fetched of the same is not fetched again.
+    ///
+    /// # Errors
+    /// `newest` says that there is nothing to fetch any more, or a disk fails.
+    pub async fn run<T, F>(&self, newest: impl Fn() -> F) -> Result<(Target, T, Completed), Failed>
+    where
+        F: Future<Output = Result<Option<(Target, T)>, Stopped>>,
+    {
+        let (mut target, mut beside) = newest().await?.ok_or(Stopped)?;
         let config = FetchConfig::of(self.shard, self.shards);
-        let mut fetch = Fetch::open(config, start.target, &*self.store)?;
+        let mut fetch = Fetch::open(config, target, &*self.store)?;
         let (sender, mut answers) = mpsc::channel(64);
         let mut inputs = VecDeque::from([Input::Tick]);
         let (began, mut logged, mut looked) = (Instant::now(), Instant::now(), None::<Instant>);
-        tracing::info!(shard = %self.shard, height = %start.target.height, "a shard's state is fetched");
+        tracing::info!(shard = %self.shard, height = %target.height, "a shard's state is fetched");
         loop {
-            let effects = {
-                let (fetch, store) = (&mut fetch, &self.store);
-                let given = inputs.pop_front().unwrap_or(Input::Tick);
-                // Parts are proved and tries are built here, and disks are waited for.
-                tokio::task::block_in_place(|| {
-                    let effects = fetch.handle(now(), given, &**store)?;
-                    for effect in &effects {
-                        if let Effect::Persist(writes) = effect {
-                            store.write(writes, false).map_err(Failed::Disk)?;
-                        }
-                    }
-                    Ok::<_, Failed>(effects)
-                })?
-            };
-            for effect in effects {
+            let given = inputs.pop_front().unwrap_or(Input::Tick);
+            for effect in self.step(&mut fetch, given)? {
                 match effect {
                     Effect::Persist(_) => {}
                     Effect::Ask { peer, ticket, request } => self.ask(peer, ticket, request, sender.clone()),
                     Effect::Complete(completed) => {
                         let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-                        let height = start.target.height;
-                        tracing::info!(shard = %self.shard, %height, took_ms, "a shard's state is whole");
-                        return Ok((start, *completed));
+                        tracing::info!(shard = %self.shard, height = %target.height, took_ms, "a shard's state is whole");
+                        return Ok((target, beside, *completed));
                     }
                     other => self.report(&other),
                 }
@@ -178,11 +181,11 @@ impl Newcomer {
                 let holders = self.forwarder.all(ChainId::Shard(self.shard));
                 inputs.extend(holders.into_iter().map(|(validator, _)| Input::Peer(validator)));
                 if fetch.stalled().is_some()
-                    && let Some(newest) = self.start().await?
-                    && newest.target != start.target
+                    && let Some((next, with)) = newest().await?
+                    && next != target
                 {
-                    start = newest;
-                    inputs.push_back(Input::Target(start.target));
+                    (target, beside) = (next, with);
+                    inputs.push_back(Input::Target(target));
                 }
             }
             if inputs.is_empty() {
@@ -191,6 +194,19 @@ impl Newcomer {
                 inputs.extend(timeout(wait, answers.recv()).await.ok().flatten());
             }
         }
+    }
+
+    /// One input, and its rows on the disk. Parts are proved and tries are built here, so that it may take a while.
+    fn step(&self, fetch: &mut Fetch, input: Input) -> Result<Vec<Effect>, Failed> {
+        tokio::task::block_in_place(|| {
+            let effects = fetch.handle(now(), input, &*self.store)?;
+            for effect in &effects {
+                if let Effect::Persist(writes) = effect {
+                    self.store.write(writes, false).map_err(Failed::Disk)?;
+                }
+            }
+            Ok(effects)
+        })
     }
 
     fn report(&self, effect: &Effect) {
@@ -228,10 +244,9 @@ impl Newcomer {
         });
     }
 
-    /// The block to start from, from whoever has it; nothing when nobody has.
-    async fn block(&self, id: BlockId) -> Option<Block> {
+    /// A block, from whoever has it; nothing when nobody has.
+    async fn block(&self, id: BlockId, network: NetworkId) -> Option<Block> {
         let chain = ChainId::Shard(self.shard);
-        let network = self.beacon.query(|replica, _| replica.network().id).await.ok()?;
         for (validator, channel) in self.forwarder.all(chain) {
             let mut client = SyncClient::new(channel).max_decoding_message_size(FRAME_BYTES);
             let asked = client.get_whole_block(GetWholeBlockRequest { chain: Some(name(chain)), id: id.0.to_vec() });

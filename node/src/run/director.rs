@@ -14,7 +14,7 @@ use super::{
 use crate::{
     core::{ChainEvent, now},
     duties::{Duty, Mark, duties, is_settled},
-    handover::Newcomer,
+    handover::{Download, Newcomer},
     peers::Peers,
     ways::Ways,
 };
@@ -264,13 +264,11 @@ impl Director {
     fn fetch(&mut self, shard: ShardId, duty: Duty) -> Result<(), Failure> {
         let store = Arc::new(self.ground.home.store(ChainId::Shard(shard))?);
         self.ground.hosts.fetch(shard, duty);
+        let (shards, forwarder) = (self.ground.network.genesis.shards, Arc::clone(&self.ground.forwarder));
         let newcomer = Newcomer {
-            shard,
-            shards: self.ground.network.genesis.shards,
             beacon: self.beacon.core.clone(),
             beacon_store: Arc::clone(&self.beacon.store),
-            store,
-            forwarder: Arc::clone(&self.ground.forwarder),
+            download: Download { shard, shards, store, forwarder },
         };
         self.fetches.spawn(async move {
             let fetched = newcomer.fetch().await;
