@@ -49,6 +49,7 @@ const EPOCHS: Files = files![
     "rotation-of-many"
     "rotation-faults"
     "rotation-byzantine"
+    "rotation-everything"
     "dead-committee"
     "slashing"
     "newcomers"

@@ -29,6 +29,8 @@ pub(super) struct Eras {
     /// The newest beacon block looked at, and each shard's bench there.
     beacon: Height,
     benches: Vec<Bench>,
+    /// Its epoch there.
+    epoch: Epoch,
     /// The newest epoch of the beacon, and the slot of the first block seen of it.
     turned: (Epoch, Slot),
 }
@@ -123,21 +125,29 @@ impl Eras {
             }
             let bench = (record.era, record.bench.0.clone(), record.fallbacks);
             if let Some(before) = self.benches.get(place) {
-                follows(view, state, before, &bench, gap).map_err(|what| format!("of shard {shard}: {what}"))?;
+                follows(view, (state, self.epoch), before, &bench, gap)
+                    .map_err(|what| format!("of shard {shard}: {what}"))?;
             }
             benches.push(bench);
         }
-        self.benches = benches;
+        (self.benches, self.epoch) = (benches, state.epoch);
         held_once(view, state)
     }
 }
 
 /// A bench changes with its era only, and then by as many seats as the rules say; all of it where it did not follow.
-fn follows(view: &View<'_>, state: &BeaconState, before: &Bench, now: &Bench, gap: bool) -> Result<(), String> {
+/// `state` comes with the epoch that it was before its block, whose crosslinks still count for that one.
+fn follows(
+    view: &View<'_>,
+    (state, epoch): (&BeaconState, Epoch),
+    before: &Bench,
+    now: &Bench,
+    gap: bool,
+) -> Result<(), String> {
     if now.0 == before.0 {
         return if now == before { Ok(()) } else { Err(format!("{now:?} in the era of {before:?}")) };
     }
-    if now.0 < before.0 || now.0 > state.epoch || now.0 != state.epoch && !gap {
+    if now.0 < before.0 || now.0 > state.epoch || now.0 != state.epoch && now.0 != epoch && !gap {
         return Err(format!("epoch {} after {}, while it is {}", now.0, before.0, state.epoch));
     }
     let fallbacks = now.2 - before.2.min(now.2);
