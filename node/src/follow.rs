@@ -7,6 +7,7 @@
 
 use crate::{
     api::chains::Served,
+    checked::Way,
     core::{ChainEvent, Core},
     forward::Forwarder,
     hosts::Hosts,
@@ -108,7 +109,7 @@ pub(crate) fn name(chain: ChainId) -> ChainName {
 /// Follows a chain whenever that is needed, until the core stops.
 pub async fn follow<A: Served>(followed: Followed<A>) {
     let mut following = Following::new(ShardId(0), Member(followed.spread), followed.timing);
-    let (mut events, mut early) = (followed.core.events(), 0u32);
+    let (mut events, mut early, mut useless) = (followed.core.events(), 0u32, 0usize);
     loop {
         let Ok(phase) = followed.core.query(|replica, _| replica.phase()).await else { return };
         followed.seated.store(phase != Phase::Observer, Ordering::Release);
@@ -121,8 +122,12 @@ pub async fn follow<A: Served>(followed: Followed<A>) {
             }
             continue;
         }
-        let (index, mut blocks) = (following.index(), 0);
-        let ended = match followed.take(index, &following, &mut blocks).await {
+        // From the committee, as long as any of it answers: those who only follow may be following each other.
+        let (index, chain, forwarder) = (following.index(), followed.chain, &followed.forwarder);
+        let member = (useless < forwarder.count(chain)).then(|| forwarder.member(chain, index)).flatten();
+        let (source, mut blocks) = (member.or_else(|| forwarder.channel(chain, index)), 0);
+        let endpoint = source.as_ref().map(|(endpoint, _)| endpoint.clone());
+        let ended = match followed.take(source, &following, &mut blocks).await {
             Ok(never) => match never {},
             Err(ended) => ended,
         };
@@ -138,8 +143,7 @@ pub async fn follow<A: Served>(followed: Followed<A>) {
             }
             _ => {}
         }
-        early = 0;
-        let endpoint = followed.forwarder.channel(followed.chain, index).map(|(endpoint, _)| endpoint);
+        (early, useless) = (0, if blocks > 0 { 0 } else { useless + 1 });
         tracing::info!(chain = %followed.chain, ?endpoint, reason = %ended, "a stream of certified blocks is left for the next node's");
         sleep(Duration::from_millis(following.left(blocks > 0))).await;
     }
@@ -148,14 +152,14 @@ pub async fn follow<A: Served>(followed: Followed<A>) {
 impl<A: Served> Followed<A> {
     async fn take(
         &self,
-        index: usize,
+        source: Option<(String, Way)>,
         following: &Following,
         blocks: &mut u64,
     ) -> Result<std::convert::Infallible, Ended> {
         let answer = Duration::from_millis(following.answer_ms());
         let silence = Duration::from_millis(following.silence_ms());
         let (next, _) = self.progress().await?;
-        let (_, channel) = self.forwarder.channel(self.chain, index).ok_or(Ended::NoNode)?;
+        let (_, channel) = source.ok_or(Ended::NoNode)?;
         let mut client = SyncClient::new(channel).max_decoding_message_size(FRAME_BYTES);
         let asked = client.follow(FollowChainRequest { chain: Some(name(self.chain)), from_height: next.0 });
         let mut stream = timeout(answer, asked).await.map_err(|_| Ended::Silent(answer))??.into_inner();
@@ -216,7 +220,7 @@ pub async fn notice_the_end<A: Served>(core: Core<A>, forwarder: Arc<Forwarder>,
     }
 }
 
-async fn closed_era(channel: crate::checked::Way, chain: ChainId, root: BlockId) -> Result<Option<ClosedEra>, Ended> {
+async fn closed_era(channel: Way, chain: ChainId, root: BlockId) -> Result<Option<ClosedEra>, Ended> {
     let mut client = SyncClient::new(channel).max_decoding_message_size(ClosedEra::MAX_BYTES + 64);
     let asked = client.get_closed_era(GetClosedEraRequest { chain: Some(name(chain)), root: root.0.to_vec() });
     let bytes = timeout(ANSWER, asked).await.map_err(|_| Ended::Silent(ANSWER))??.into_inner().canonical;

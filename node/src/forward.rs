@@ -100,6 +100,13 @@ impl Forwarder {
         self.way(&node.endpoint).map(|way| (node.endpoint.clone(), way))
     }
 
+    /// The way to the `index`th node of a chain's committee, counted round.
+    pub fn member(&self, chain: ChainId, index: usize) -> Option<(String, Way)> {
+        let nodes = self.nodes(chain)?;
+        let node = nodes.nodes.get(index.checked_rem(nodes.nodes.len())?)?;
+        self.way(&node.endpoint).map(|way| (node.endpoint.clone(), way))
+    }
+
     /// Whoever holds a chain's state, and the ways there.
     pub fn all(&self, chain: ChainId) -> Vec<(ValidatorId, Way)> {
         let Some(nodes) = self.holding(chain) else { return Vec::new() };
