@@ -56,6 +56,8 @@ pub enum ChainEvent {
     Entered(Arc<EraPlan>),
     /// Certified blocks were taken back, ascending.
     Undone(Arc<Vec<(Height, kakera_chain::BlockId)>>),
+    /// The core has ended: nothing follows. Handles keep the channel open, so that its end would tell nobody.
+    Ended,
 }
 
 /// How the core sends; never blocks: a full queue drops, and the replicas' own exchange repairs it.
@@ -347,11 +349,16 @@ where
         refused: refused.clone(),
         refusal: None,
     };
+    let told = events.clone();
     let thread = std::thread::Builder::new().name("core".into()).spawn(move || {
-        if let Err(error) = runner.run(&inbox) {
+        let done = runner.run(&inbox);
+        // Whoever asks from here on is told that it has ended.
+        drop(inbox);
+        if let Err(error) = done {
             tracing::error!(reason = %format!("{error:#}"), "the core has halted");
             let _nobody = ended.send(Some(format!("{error:#}")));
         }
+        let _nobody = told.send(ChainEvent::Ended);
     })?;
     Ok((Core { commands, queued, room, events, stopped, refused }, thread))
 }

@@ -96,8 +96,8 @@ pub async fn submit<A: Served>(
                 Ok(ChainEvent::Certified { .. } | ChainEvent::Entered(_)) | Err(RecvError::Lagged(_)) => {
                     while events.try_recv().is_ok() {}
                 }
+                Ok(ChainEvent::Ended) | Err(RecvError::Closed) => return,
                 Ok(_) => continue,
-                Err(RecvError::Closed) => return,
             },
             _ = every.tick() => {}
         }

@@ -87,8 +87,8 @@ impl Reader {
             loop {
                 match events.recv().await {
                     Ok(ChainEvent::Certified { .. }) | Err(RecvError::Lagged(_)) => break,
+                    Ok(ChainEvent::Ended) | Err(RecvError::Closed) => return Err(Ended::Stopped),
                     Ok(_) => {}
-                    Err(RecvError::Closed) => return Err(Ended::Stopped),
                 }
             }
         }

@@ -111,6 +111,11 @@ impl Tracker {
         Tracker { inner: Arc::new(Inner { shard, core, store, forwarder, watches, added }) }
     }
 
+    /// Tells all who listen that the node follows nothing here any more.
+    pub fn close(&self) {
+        *self.inner.lock() = Watches::default();
+    }
+
     /// Feeds events to the watches until the core stops.
     pub async fn run(self) {
         progress::run(&self.inner).await;

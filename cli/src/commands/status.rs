@@ -99,7 +99,8 @@ async fn ask_all(place: &Place) -> Result<Vec<Answer>> {
 
 /// The chain's name.
 pub(crate) fn chain_of(status: &NodeStatus) -> String {
-    if status.role == "beacon" { "beacon".to_owned() } else { format!("shard {}", status.shard) }
+    // "standby" serves no shard.
+    if status.role == "shard" { format!("shard {}", status.shard) } else { status.role.clone() }
 }
 
 fn row(answer: &Answer) -> Vec<String> {
@@ -110,7 +111,7 @@ fn row(answer: &Answer) -> Vec<String> {
         row.push(process);
         return row;
     };
-    let beacon = if status.role == "beacon" { "-".to_owned() } else { status.beacon_height.to_string() };
+    let beacon = if status.role != "shard" { "-".to_owned() } else { status.beacon_height.to_string() };
     let totals = status.totals.unwrap_or_default();
     vec![
         answer.name.clone(),
@@ -175,7 +176,7 @@ fn to_json(answer: &Answer) -> Value {
     json!({
         "name": answer.name, "process": answer.process, "network_id": hex::encode(&status.network_id),
         "network_name": status.network_name, "role": status.role,
-        "shard": (status.role != "beacon").then_some(status.shard), "phase": status.phase, "slot": status.slot,
+        "shard": (status.role == "shard").then_some(status.shard), "phase": status.phase, "slot": status.slot,
         "slot_ms": status.slot_ms, "head_height": status.head_height, "head_id": hex::encode(&status.head_id),
         "finalized_height": status.finalized_height, "certified_height": status.certified_height,
         "certified_id": hex::encode(&status.certified_id), "state_root": hex::encode(&status.state_root),

@@ -128,7 +128,7 @@ pub(super) async fn feed<A: Served>(
             match event {
                 Ok(ChainEvent::Certified { .. }) | Err(RecvError::Lagged(_)) => break,
                 // The heights above the root are certified again: whoever has read on has read what is lost.
-                Ok(ChainEvent::Undone(_)) => return,
+                Ok(ChainEvent::Undone(_) | ChainEvent::Ended) => return,
                 Ok(_) => {}
                 Err(RecvError::Closed) => return,
             }

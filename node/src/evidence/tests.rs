@@ -29,7 +29,7 @@ use kakera_chain::{
 use kakera_shard::{PoolLimits, Shard, ShardConfig, first_reading};
 use std::{path::Path, sync::atomic::AtomicBool, thread::JoinHandle, time::Instant};
 use tokio::{net::TcpListener, task::JoinSet, time::sleep};
-use tokio_stream::wrappers::TcpListenerStream;
+use tokio_stream::{StreamExt, wrappers::TcpListenerStream};
 
 const SHARD: ChainId = ChainId::Shard(ShardId(0));
 const ME: ValidatorId = ValidatorId(0);
@@ -212,4 +212,20 @@ async fn who_cannot_pay_or_would_accuse_itself_reports_nothing() {
     assert_eq!((address, have), (Address::of(&secret(0).public()), 5_000));
     assert!(need > 5_000 && refused.to_string().contains(&address.to_string()), "{refused}");
     world.stop().await;
+}
+
+/// Whoever had followed a chain that was hosted no more waited for it in vain: handles of its core keep its events open.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_listens_to_a_chain_or_tracks_on_it_is_told_when_it_ends() {
+    let world = World::new(0).await;
+    let (core, store) = (world.shard.core.clone(), Arc::clone(&world.shard.store));
+    let tracker = Tracker::new(ShardId(0), core.clone(), store, Arc::clone(&world.forwarder));
+    let running = tokio::spawn(tracker.clone().run());
+    let mut steps = tracker.track(Hash([7; 32]), 0).await.unwrap();
+    assert!(steps.next().await.unwrap().is_ok(), "nothing is known of it yet");
+    let mut events = core.events();
+    core.stop();
+    while !matches!(events.recv().await.unwrap(), ChainEvent::Ended) {}
+    assert!(steps.next().await.unwrap().is_err(), "and nothing will be");
+    running.await.unwrap();
 }

@@ -193,12 +193,13 @@ impl Ground {
         let chain = ChainId::Shard(shard);
         self.board.disconnect(chain);
         let host = self.hosts.remove(shard);
-        let Running { thread, _tasks } = running;
-        drop(_tasks);
+        // The tasks go when the core has ended: listeners are told so before.
+        let Running { thread, _tasks: tasks } = running;
         if let Some(Host { local, .. }) = host {
             let LocalShard { core, store, tracker, .. } = local;
             finish(core, thread).await;
-            drop(tracker);
+            tracker.close();
+            drop((tracker, tasks));
             if forget {
                 self.forget(chain, store).await;
             }

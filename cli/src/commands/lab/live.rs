@@ -72,7 +72,7 @@ async fn chains(client: &Client) -> Result<BTreeMap<Chain, Vec<usize>>> {
 }
 
 fn chain_of(status: &NodeStatus) -> Chain {
-    if status.role == "beacon" { Chain::Beacon } else { Chain::Shard(status.shard) }
+    if status.role == "shard" { Chain::Shard(status.shard) } else { Chain::Beacon }
 }
 
 fn shown(chain: Chain, answer: v1::BlockExplanation) -> Shown {
