@@ -108,16 +108,25 @@ pub(super) async fn run(opened: Opened, stop: Signals) -> Result<(), Failure> {
     };
     let standing = (opened.identity.role, opened.identity.ways.clone());
     let mut director = Director::new(ground, Arc::clone(&chain), origin, standing, news, opened.restored);
-    director.begin().await?;
-    let mut tasks = JoinSet::new();
-    follow_the_beacon(&mut tasks, &opened, &chain, &forwarder, &hosts);
-    let api = Api { network: Arc::clone(&opened.network), forwarder, metrics };
-    let beacon = chain.here(Arc::clone(&director.beacon_peers));
-    let beacon_store = Arc::clone(&chain.store);
-    let process = Process { opened, api, board, hosts, beacon, beacon_store, director, tasks };
-    let ended = process.serve(stop).await;
-    if let Ok(BeaconChain { core, thread, .. }) = Arc::try_unwrap(chain) {
-        finish(core, thread).await;
+    // Whatever comes: the cores end before the process does, because their databases are gone then.
+    let ended = match director.begin().await {
+        Ok(()) => {
+            let mut tasks = JoinSet::new();
+            follow_the_beacon(&mut tasks, &opened, &chain, &forwarder, &hosts);
+            let api = Api { network: Arc::clone(&opened.network), forwarder, metrics };
+            let beacon = chain.here(Arc::clone(&director.beacon_peers));
+            let beacon_store = Arc::clone(&chain.store);
+            let process = Process { opened, api, board, hosts, beacon, beacon_store, director, tasks };
+            process.serve(stop).await
+        }
+        Err(failure) => {
+            director.end().await;
+            Err(failure)
+        }
+    };
+    match Arc::try_unwrap(chain) {
+        Ok(BeaconChain { core, thread, .. }) => finish(core, thread).await,
+        Err(held) => held.core.stop(),
     }
     ended
 }
@@ -193,11 +202,14 @@ impl Process {
             )
             .add_service(AdminService { api: self.api.clone(), stop: Arc::clone(&asked) }.into_server())
             .add_service(self.board.service().into_server());
-        announce(&self.opened, &self.hosts)?;
-        let mut halted = None;
-        {
+        let announced = announce(&self.opened, &self.hosts);
+        let mut halted = announced.err();
+        let served = {
             let (core, director, halted) = (&self.beacon.core, &mut self.director, &mut halted);
             let ended = async move {
+                if halted.is_some() {
+                    return;
+                }
                 tokio::select! {
                     () = stop.received() => {}
                     () = asked.notified() => {}
@@ -207,11 +219,12 @@ impl Process {
                     }
                 }
             };
-            server::serve(self.opened.listener, routes.routes(), Arc::clone(&self.api.metrics), ended).await?;
-        }
+            server::serve(self.opened.listener, routes.routes(), Arc::clone(&self.api.metrics), ended).await
+        };
         self.tasks.abort_all();
         tracing::info!("stopping");
         self.director.end().await;
+        served?;
         halted.map_or(Ok(()), Err)
     }
 }
