@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn levels_are_those_of_the_design() {
+    fn four_members_take_two_levels_and_a_hundred_take_six() {
         let levels: Vec<u32> = [1, 4, 16, 100].map(|n| equal(n).levels()).to_vec();
         assert_eq!(levels, [1, 2, 3, 6]);
     }

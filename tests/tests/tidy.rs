@@ -101,6 +101,18 @@ fn no_work_is_left_in_the_code_and_nothing_points_out_of_the_repository() {
     report(&breaches);
 }
 
+/// Whether a patch or a merge left this beside a file that it changed.
+fn is_leftover(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "orig" || extension == "rej")
+}
+
+#[test]
+fn no_patch_has_left_anything_behind() {
+    assert!(is_leftover(Path::new("a/b.rs.orig")) && is_leftover(Path::new("b.rs.rej")));
+    let left = files(&root()).into_iter().filter(|path| is_leftover(path));
+    report(&left.map(|path| path.display().to_string()).collect::<Vec<_>>());
+}
+
 #[test]
 fn every_allow_has_a_reason() {
     let bare = |(path, text): (PathBuf, String)| {
