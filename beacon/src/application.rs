@@ -201,8 +201,8 @@ impl Beacon {
     fn offer(&mut self, head: &BeaconState, crosslink: Crosslink) -> Handled<Reply> {
         let ends = crosslink.headers.first().zip(crosslink.headers.last());
         if let (Some((first, last)), Some(record)) = (ends, head.shard(crosslink.shard)) {
-            let id = last.id(self.network);
-            if id == record.last.id || self.pool.holds(crosslink.shard, first.parent, id) {
+            let (id, signers) = (last.id(self.network), crosslink.certificate.signatures.len());
+            if id == record.last.id || self.pool.holds(crosslink.shard, first.parent, id, signers) {
                 return handled(Reply::Known, None);
             }
         }
@@ -215,12 +215,14 @@ impl Beacon {
         }
     }
 
-    /// The order in which shards have their turn: those with content first, and then each in its turn.
+    /// The order in which shards have their turn: first those whose era is over, as there is a deadline for them, then those
+    /// with content, and then each in its turn.
     fn turns(&self, parent: &BeaconState, height: Height) -> Vec<ShardId> {
         let count = parent.shards.len();
         let mut turn: Vec<ShardId> = (0..count).map(shard_id).collect();
         turn.rotate_left(usize::try_from(height.0 % count.max(1) as u64).expect("below the shard count"));
-        turn.sort_by_key(|shard| !self.has_content(parent, *shard));
+        let is_behind = |shard: ShardId| parent.shard(shard).is_some_and(|record| record.era < parent.epoch);
+        turn.sort_by_key(|shard| (!is_behind(*shard), !self.has_content(parent, *shard)));
         turn
     }
 

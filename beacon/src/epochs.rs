@@ -36,7 +36,10 @@ use kakera_chain::{
     signatures::Signatures,
     units::{ChainId, Epoch, Height, ShardId, ValidatorId},
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// The committees of this epoch and the next, and what the one after that will be drawn from.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -47,6 +50,8 @@ pub struct Seating {
     pub next: Benches,
     /// What the next epoch's committees were drawn from.
     pub next_seed: Hash,
+    /// Over whom: the shard validators that were eligible when the epoch before this one began.
+    pub drawn_over: Row,
     /// Eligible beacon validators when this epoch began.
     pub beacon: Row,
     /// Eligible shard validators when this epoch began.
@@ -69,7 +74,7 @@ impl Seating {
                 current.rotate(&beacon, &shards, &registry.slashed(), per_mille, beacon_seats, seed(1))
             }
         };
-        Seating { current, next, next_seed: network.seed(), beacon, shards }
+        Seating { current, next, next_seed: network.seed(), drawn_over: shards.clone(), beacon, shards }
     }
 }
 
@@ -161,21 +166,29 @@ impl BeaconState {
         Arc::make_mut(&mut self.attendance).restart();
 
         let eras = Arc::make_mut(&mut self.eras);
-        eras.retain(|(_, of), _| of.0.saturating_add(epochs.unbonding) >= epoch.0);
+        // Who still serves in an era of long ago can still be convicted of what it does there.
+        let serving: BTreeSet<_> =
+            self.shards.iter().map(|record| (ChainId::Shard(record.shard()), record.era)).collect();
+        eras.retain(|era, _| era.1.0.saturating_add(epochs.unbonding) >= epoch.0 || serving.contains(era));
         eras.insert((ChainId::Beacon, epoch), current.beacon.clone());
         for (shard, bench) in (0..).map(ShardId).zip(&current.shards) {
             eras.insert((ChainId::Shard(shard), epoch), bench.seats());
         }
         let (beacon, shards) = (self.registry.rows(Role::Beacon), self.registry.rows(Role::Shard));
-        self.seating = Arc::new(Seating { current, next, next_seed: self.mix.0, beacon, shards });
+        let (next_seed, drawn_over) = (self.mix.0, seating.shards);
+        self.seating = Arc::new(Seating { current, next, next_seed, drawn_over, beacon, shards });
         receipts
     }
 
+    /// Draws a committee for a shard that has not followed: over the row and from the mix of the newest draw, so that
+    /// nobody who knows the mix can still change over whom it is drawn, but by being slashed.
     fn fall_back(&mut self, place: usize) {
         let shard = self.shards[place].shard();
-        let seed = Hash::of(&[Tag::SEED.bytes(), &draw_seed(self.seed, self.epoch).0, b"fallback"]);
         let seating = Arc::make_mut(&mut self.seating);
-        let row = self.registry.rows(Role::Shard);
+        let seed = Hash::of(&[Tag::SEED.bytes(), &draw_seed(seating.next_seed, self.epoch).0, b"fallback"]);
+        // Who is slashed may be forgotten already, where epochs were slept through.
+        let stays = |id: ValidatorId| self.registry.get(id).is_some_and(|validator| !validator.status.is_gone());
+        let row: Row = seating.drawn_over.iter().copied().filter(|(id, _)| stays(*id)).collect();
         let (current, next) = fallback(&seating.current, &seating.next, shard, &row, seed);
         (seating.current, seating.next) = (current, next);
         let bench = seating.current.shards[place].seats();
@@ -248,6 +261,7 @@ impl Default for Seating {
             current: Benches::default(),
             next: Benches::default(),
             next_seed: Hash::ZERO,
+            drawn_over: Row::new(),
             beacon: Row::new(),
             shards: Row::new(),
         }

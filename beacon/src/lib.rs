@@ -67,7 +67,7 @@ pub use index::{
 };
 pub use life::{Court, Judge};
 pub use pool::Pool;
-pub use registry::{Joining, Offence, Registry, Slashed, Slashing, Source, Status, Terms, Turned, Validator};
+pub use registry::{Cause, Joining, Offence, Registry, Slashed, Slashing, Source, Status, Terms, Turned, Validator};
 pub use rewards::{Attendance, Presence};
 pub use risk::{
     CommitteeRisk, NetworkRisk, TooRisky, adversary_seats, check_risk, committee_risk, network_risk, size_that_would_do,

@@ -92,6 +92,11 @@ impl BeaconState {
             let reward = ReceiptAction::Reward { validator, to, amount, transaction };
             return Ok((amount > 0).then(|| self.pay(to, reward)));
         }
+        // A shard speaks for its own accounts only, whoever holds its committee.
+        let asking = request.action.ordered().map(|(from, _)| self.home(from));
+        if asking != Some(request.lane.from) {
+            return Err(ReturnReason::NotOwner);
+        }
         let registry = Arc::make_mut(&mut self.registry);
         match &request.action {
             ReceiptAction::Bond { from, amount, bond, .. } => {
@@ -134,8 +139,13 @@ impl BeaconState {
 
     /// Pays an account on its shard.
     fn pay(&mut self, to: Address, action: ReceiptAction) -> Receipt {
+        self.emit(self.home(to), action)
+    }
+
+    /// The chain that holds an account.
+    fn home(&self, account: Address) -> ChainId {
         let shards = u16::try_from(self.shards.len()).expect("at most 1,024 shards");
-        self.emit(ChainId::Shard(to.shard(shards)), action)
+        ChainId::Shard(account.shard(shards))
     }
 
     /// Appends to the lane toward a shard.

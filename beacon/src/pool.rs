@@ -32,18 +32,23 @@ impl Pool {
         self.shards.get(usize::from(shard.0)).map_or(&[], Vec::as_slice)
     }
 
-    /// Whether a crosslink from just above `parent` up to `last` waits.
-    pub fn holds(&self, shard: ShardId, parent: BlockId, last: BlockId) -> bool {
-        self.of(shard).iter().any(|held| ends(held) == (Some(parent), last))
+    /// Whether a crosslink from just above `parent` up to `last` waits that so many have signed, or more.
+    pub fn holds(&self, shard: ShardId, parent: BlockId, last: BlockId, signers: usize) -> bool {
+        self.of(shard).iter().any(|held| ends(held) == (Some(parent), last) && signed(held) >= signers)
     }
 
-    /// Keeps a crosslink, unless one over the same headers is held or better ones fill the shard's part; says whether.
+    /// Keeps a crosslink, unless one over the same headers is held that as many have signed, or better ones fill the
+    /// shard's part; says whether. More signatures over the same headers take the place of fewer: those who signed were
+    /// there, and are paid for it.
     pub fn insert(&mut self, sound: SoundCrosslink) -> bool {
         let quota = self.quota;
         let Some(held) = self.shards.get_mut(usize::from(sound.crosslink().shard.0)) else { return false };
         let ends_of_new = ends(&sound);
-        if held.iter().any(|other| ends(other) == ends_of_new) {
-            return false;
+        if let Some(place) = held.iter().position(|other| ends(other) == ends_of_new) {
+            if signed(&held[place]) >= signed(&sound) {
+                return false;
+            }
+            held.remove(place);
         }
         let rank = |sound: &SoundCrosslink| {
             let top = sound.crosslink().headers.last().map(|header| header.height);
@@ -85,6 +90,11 @@ impl Pool {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+/// How many have signed its certificate.
+fn signed(sound: &SoundCrosslink) -> usize {
+    sound.crosslink().certificate.signatures.len()
 }
 
 fn ends(sound: &SoundCrosslink) -> (Option<BlockId>, BlockId) {

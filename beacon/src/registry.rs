@@ -147,8 +147,20 @@ pub struct Joining {
     pub validator: ValidatorId,
     /// How many.
     pub seats: u32,
-    /// Whether they add to its seats; otherwise they are its seats, and it becomes active with them.
-    pub adds: bool,
+    /// Why.
+    pub cause: Cause,
+}
+
+/// Why seats wait to become active.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum Cause {
+    /// Their validator is new: it becomes active with them.
+    New,
+    /// Their validator was suspended, and becomes active again. It goes before all that are not back, however many there
+    /// are: its stake was there before theirs.
+    Back,
+    /// They add to those that it has.
+    More,
 }
 
 /// What changes in a network with stake.

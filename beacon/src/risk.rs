@@ -36,10 +36,12 @@ pub struct NetworkRisk {
 pub struct TooRisky {
     /// What the genesis file allows.
     pub limit: RiskLimit,
-    /// Seats of shard validators.
+    /// Whose: the shards' committees, or the beacon's where it is drawn.
+    pub role: Role,
+    /// Seats of that role's validators.
     pub seats: u64,
-    /// Shards.
-    pub shards: u16,
+    /// How many committees are drawn from them.
+    pub committees: u16,
     /// Seats a committee.
     pub size: u32,
     /// What was found.
@@ -52,21 +54,23 @@ pub struct TooRisky {
 
 impl TooRisky {
     fn text(&self) -> String {
-        let TooRisky { limit, seats, shards, size, risk, .. } = self;
+        let TooRisky { limit, role, seats, committees, size, risk, .. } = self;
         let most = if risk.exact { "" } else { "at most " };
+        let (whose, field, of) = match role {
+            Role::Shard => ("shard", "committee_seats", format!("some of {committees} committees of {size} seats has")),
+            Role::Beacon => ("beacon", "epochs.beacon_seats", format!("the beacon's committee of {size} seats has")),
+        };
         let advice = match (self.would_do, self.with_more) {
-            (Some(size), _) => format!("committee_seats = {size} is the smallest size that would do"),
-            (None, Some((size, seats))) => format!(
-                "no committee size would do with {} seats; committee_seats = {size} would, with {seats} seats",
-                self.seats
-            ),
+            (Some(size), _) => format!("{field} = {size} is the smallest size that would do"),
+            (None, Some((size, more))) => {
+                format!("no committee size would do with {seats} seats; {field} = {size} would, with {more} seats")
+            }
             (None, None) => "no committee size would do, with any number of seats".to_owned(),
         };
         format!(
-            "the committees are too small for the risk that the genesis file allows: of {seats} shard seats {} are \
-             assumed hostile ({} thousandths), and then some of {shards} committees of {size} seats a third hostile \
-             with probability {most}{} (allowed: {}) and more than two thirds hostile with probability {most}{} \
-             (allowed: {}); {advice}",
+            "the committees are too small for the risk that the genesis file allows: of {seats} {whose} seats {} are \
+             assumed hostile ({} thousandths), and then {of} a third hostile with probability {most}{} (allowed: {}) and \
+             more than two thirds hostile with probability {most}{} (allowed: {}); {advice}",
             adversary_seats(*seats, limit.adversary_per_mille),
             limit.adversary_per_mille,
             odds(risk.stall),
@@ -171,47 +175,58 @@ fn some_committee(total: u64, adversary: u64, size: u64, committees: u64, bad: f
     found.min(1.0)
 }
 
-/// The smallest committee size for which a limit holds, of so many shards with so many seats to draw from; none if there
-/// is none with these seats.
-pub fn size_that_would_do(limit: &RiskLimit, seats: u64, shards: u16) -> Option<u32> {
-    let room = seats.checked_div(shards.into()).unwrap_or(0);
-    (1..=LARGEST_COMMITTEE).find(|size| u64::from(*size) <= room && holds(limit, seats, shards, *size))
+/// The smallest size for which a limit holds, of so many committees with so many seats to draw from; none if there is none
+/// with these seats.
+pub fn size_that_would_do(limit: &RiskLimit, seats: u64, committees: u16) -> Option<u32> {
+    let room = seats.checked_div(committees.into()).unwrap_or(0);
+    (1..=LARGEST_COMMITTEE).find(|size| u64::from(*size) <= room && holds(limit, seats, committees, *size))
 }
 
-fn holds(limit: &RiskLimit, seats: u64, shards: u16, size: u32) -> bool {
+fn holds(limit: &RiskLimit, seats: u64, committees: u16, size: u32) -> bool {
     let adversary = adversary_seats(seats, limit.adversary_per_mille);
     let within = |stall: f64, capture: f64| stall <= limit.stall && capture <= limit.capture;
     // One committee's risk is the least that all can have, and most sizes end here.
     let one = committee_risk(seats, adversary, size.into());
     within(one.stall, one.capture) && {
-        let all = network_risk(seats, adversary, size.into(), shards.into());
+        let all = network_risk(seats, adversary, size.into(), committees.into());
         within(all.stall, all.capture)
     }
 }
 
-/// Refuses a network whose committees are too likely to be an adversary's, by the limit in its genesis file: the
-/// figures of the first draw, in which all seats of shard validators stand. No limit, no refusal.
+/// Refuses a network whose committees are too likely to be an adversary's, by the limit in its genesis file: the figures
+/// of the first draw, in which all seats of shard validators stand, and of the beacon's committee where it is drawn from
+/// more seats than it has. No limit, no refusal.
 pub fn check_risk(network: &Network) -> Result<(), TooRisky> {
     let genesis = &network.genesis;
     let Some(limit) = genesis.risk else { return Ok(()) };
-    let of_shards = genesis.validators.iter().filter(|validator| validator.role == Role::Shard);
-    let seats: u64 = of_shards.map(|validator| u64::from(validator.seats)).sum();
-    let (shards, size) = (genesis.shards, genesis.committee_seats);
+    let seats = |role: Role| -> u64 {
+        let of_role = genesis.validators.iter().filter(|validator| validator.role == role);
+        of_role.map(|validator| u64::from(validator.seats)).sum()
+    };
+    check_draw(limit, Role::Shard, seats(Role::Shard), genesis.shards, genesis.committee_seats)?;
+    let sampled = genesis.epochs.and_then(|epochs| epochs.beacon_seats);
+    match sampled.filter(|size| u64::from(*size) < seats(Role::Beacon)) {
+        Some(size) => check_draw(limit, Role::Beacon, seats(Role::Beacon), 1, size),
+        None => Ok(()),
+    }
+}
+
+fn check_draw(limit: RiskLimit, role: Role, seats: u64, committees: u16, size: u32) -> Result<(), TooRisky> {
     let adversary = adversary_seats(seats, limit.adversary_per_mille);
-    let risk = network_risk(seats, adversary, size.into(), shards.into());
+    let risk = network_risk(seats, adversary, size.into(), committees.into());
     if risk.stall <= limit.stall && risk.capture <= limit.capture {
         return Ok(());
     }
-    let would_do = size_that_would_do(&limit, seats, shards);
+    let would_do = size_that_would_do(&limit, seats, committees);
     let more = |size: &u32| {
-        let needed = u64::from(*size) * u64::from(shards);
-        needed > seats && holds(&limit, needed, shards, *size)
+        let needed = u64::from(*size) * u64::from(committees);
+        needed > seats && holds(&limit, needed, committees, *size)
     };
     let with_more = match would_do {
         Some(_) => None,
-        None => (1..=LARGEST_COMMITTEE).find(more).map(|size| (size, u64::from(size) * u64::from(shards))),
+        None => (1..=LARGEST_COMMITTEE).find(more).map(|size| (size, u64::from(size) * u64::from(committees))),
     };
-    Err(TooRisky { limit, seats, shards, size, risk, would_do, with_more })
+    Err(TooRisky { limit, role, seats, committees, size, risk, would_do, with_more })
 }
 
 /// Each number of the adversary's seats that a committee can have, and its weight: the likeliest one first with weight 1,

@@ -60,8 +60,8 @@ impl Window {
         Epoch(self.current.0.saturating_sub(self.unbonding))
     }
 
-    /// Whom a report convicts. A function of its arguments: `keys` tells who held a seat in an epoch of the window, and
-    /// with which key; `is_slashed` whether a validator has lost its stake. What costs little is looked at first, the two
+    /// Whom a report convicts. A function of its arguments: `keys` tells who held a seat in an epoch of the window, or in
+    /// an older one whose era still goes on, and with which key; `is_slashed` whether a validator has lost its stake. What costs little is looked at first, the two
     /// signatures last.
     ///
     /// # Errors
@@ -77,7 +77,7 @@ impl Window {
         if found > self.current {
             return Err(InvalidReport::Future { found, current: self.current });
         }
-        if found < self.oldest() {
+        if found < self.oldest() && keys(chain, found, member).is_none() {
             return Err(InvalidReport::Stale { found, oldest: self.oldest() });
         }
         if let Some((validator, _)) = keys(chain, found, member).filter(|(validator, _)| is_slashed(*validator)) {
@@ -136,7 +136,10 @@ mod tests {
             assert_eq!((guilty.validator, guilty.offence), (ValidatorId(2 + 10 * epoch as u32), offence));
         }
         let stale = InvalidReport::Stale { found: Epoch(2), oldest: Epoch(3) };
-        assert_eq!(WINDOW.judge(&report(2, 2), keys, |_| false), Err(stale));
+        let remembered = |chain, epoch: Epoch, member| keys(chain, epoch, member).filter(|_| epoch.0 >= 3);
+        assert_eq!(WINDOW.judge(&report(2, 2), remembered, |_| false), Err(stale));
+        let still = WINDOW.judge(&report(2, 2), keys, |_| false).unwrap();
+        assert_eq!(still.validator, ValidatorId(22), "of an era that goes on, its committee is remembered");
         let future = InvalidReport::Future { found: Epoch(7), current: Epoch(6) };
         assert_eq!(WINDOW.judge(&report(2, 7), keys, |_| false), Err(future));
         let young = Window { current: Epoch(1), ..WINDOW };

@@ -326,7 +326,7 @@ mod tests {
         let state = World::new().state;
         let bytes = codec::encode(&state);
         assert_eq!(codec::decode::<BeaconState>(&bytes, BeaconState::MAX_BYTES), Ok(state.clone()));
-        assert_eq!(state.root().to_string(), "f8948644ef40bcd459ae6df27d8b8b8da5e2d07c4245702a713f682ddf2c15fd");
+        assert_eq!(state.root().to_string(), "0340c1055f9823d3e01baa86d5bc653c5cc49b1ca329e30d1ea4b8deebcae65b");
         assert_eq!(state.conservation(), Ok(state.parameters.supply));
     }
 

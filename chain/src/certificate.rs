@@ -150,6 +150,11 @@ impl Certificate {
     /// Canonical bytes of a certificate of 1,024 signers at most.
     pub const MAX_BYTES: usize = 80 * 1024;
 
+    /// Whether a member's signature is among them.
+    pub fn is_signed_by(&self, member: Member) -> bool {
+        self.signatures.binary_search_by_key(&member, |(signer, _)| *signer).is_ok()
+    }
+
     /// Checks signers, weight and signatures, and that it speaks of this era.
     pub fn verify(
         self,

@@ -121,11 +121,11 @@ pub struct Staking {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RiskLimit {
-    /// The part of all shard seats that an adversary is assumed to hold, in thousandths.
+    /// The part of all seats of a role that an adversary is assumed to hold, in thousandths.
     pub adversary_per_mille: u16,
-    /// The greatest probability that any shard's committee is more than two thirds the adversary's.
+    /// The greatest probability that any drawn committee is more than two thirds the adversary's.
     pub capture: f64,
-    /// The greatest probability that any shard's committee is at least a third the adversary's.
+    /// The greatest probability that any drawn committee is at least a third the adversary's.
     pub stall: f64,
 }
 
@@ -184,6 +184,14 @@ pub enum InvalidGenesis {
         found: u64,
         /// The range in words.
         allowed: &'static str,
+    },
+    /// A probability that is none.
+    #[error("{field} is {found}, but must be a probability, 0 to 1")]
+    Probability {
+        /// Which.
+        field: &'static str,
+        /// Its value as text, for two values that are not numbers equal nothing.
+        found: String,
     },
     /// A hexadecimal field that is not 32 bytes.
     #[error("{field} must be 64 hexadecimal digits")]
@@ -356,7 +364,9 @@ impl Genesis {
             in_range("risk.adversary_per_mille", risk.adversary_per_mille.into(), 0..=1000, "0 to 1000")?;
             for (field, limit) in [("risk.capture", risk.capture), ("risk.stall", risk.stall)] {
                 // A NaN is in no range.
-                in_range(field, u64::from((0.0..=1.0).contains(&limit)), 1..=1, "a probability, 0 to 1")?;
+                if !(0.0..=1.0).contains(&limit) {
+                    return Err(InvalidGenesis::Probability { field, found: format!("{limit:?}") });
+                }
             }
         }
         Ok(())

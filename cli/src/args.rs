@@ -15,6 +15,9 @@ pub(crate) use validator::{BondArgs, GuardArgs, GuardCommand, JoinArgs, RequestA
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
+/// Where help pages show what every command takes.
+const GLOBAL: &str = "Global options";
+
 /// Kakera: a sharded proof-of-stake blockchain to start, watch, break and measure on one machine.
 ///
 /// Exit codes: 0 done, 2 wrong usage, 3 no node answers, 4 refused, 5 not found, 6 a simulated network failed,
@@ -23,16 +26,17 @@ use std::path::PathBuf;
 #[command(name = "kakera", version, propagate_version = true, disable_help_subcommand = true)]
 pub(crate) struct Cli {
     /// Print results as JSON, one value a line, on standard output.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     pub(crate) json: bool,
     /// Ask this node (HOST:PORT) instead of those of a directory; may be given several times.
-    #[arg(long, global = true, value_name = "HOST:PORT")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "HOST:PORT")]
     pub(crate) node: Vec<String>,
-    /// The network's directory.
-    #[arg(long, global = true, env = "KAKERA_DIR", default_value = "kakera-testnet", value_name = "DIR")]
-    pub(crate) dir: PathBuf,
+    /// The network's directory [default: kakera-testnet]; for `validator join` the validator's [default:
+    /// kakera-validator].
+    #[arg(long, global = true, help_heading = GLOBAL, env = "KAKERA_DIR", value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
     /// Where wallets are kept [default: ~/.kakera/wallets].
-    #[arg(long, global = true, env = "KAKERA_WALLETS", value_name = "DIR")]
+    #[arg(long, global = true, help_heading = GLOBAL, env = "KAKERA_WALLETS", value_name = "DIR")]
     pub(crate) wallets: Option<PathBuf>,
     /// What to do.
     #[command(subcommand)]
@@ -278,11 +282,20 @@ mod tests {
     #[test]
     fn global_options_stand_anywhere() {
         let cli = parse("kakera send alice bob 1_000 --json --dir /tmp/net --no-wait").unwrap();
-        assert!(cli.json && cli.dir.ends_with("net"));
+        assert!(cli.json && cli.dir.is_some_and(|dir| dir.ends_with("net")));
         let Command::Send(send) = cli.command else { panic!("send") };
         assert_eq!((send.from.as_str(), send.to.as_str(), send.amount, send.no_wait), ("alice", "bob", 1_000, true));
         let cli = parse("kakera --node 127.0.0.1:1 --node 127.0.0.1:2 status").unwrap();
         assert_eq!(cli.node.len(), 2);
+    }
+
+    #[test]
+    fn help_shows_what_every_command_takes_apart() {
+        let help = parse("kakera validator join --help").unwrap_err().to_string();
+        let (own, global) = help.split_once("Global options:").unwrap();
+        assert!(own.contains("--beacon") && !own.contains("--json"), "{help}");
+        assert!(global.contains("--json") && global.contains("[default: kakera-validator]"), "{help}");
+        assert_eq!(help.matches("--dir").count(), 1, "{help}");
     }
 
     #[test]

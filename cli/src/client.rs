@@ -2,6 +2,8 @@
 //! answer or refusal.
 
 use crate::failure::{Failure, Result};
+use kakera_beacon::RecordedReceipts;
+use kakera_chain::receipt::Receipt;
 use kakera_proto::v1::{
     self, accounts_client::AccountsClient, beacon_client::BeaconClient, chains_client::ChainsClient,
     sync_client::SyncClient, transactions_client::TransactionsClient, validators_client::ValidatorsClient,
@@ -29,6 +31,9 @@ const GENESIS_BYTES: usize = 64 << 20;
 /// How often all nodes are tried.
 const ROUNDS: u32 = 2;
 
+/// What to do about nodes that do not answer, where nobody says otherwise.
+const ADVICE: &str = "start the network with `kakera testnet up`, or name a node with --node HOST:PORT";
+
 /// The domain of the nodes' `google.rpc.ErrorInfo`.
 const DOMAIN: &str = "kakera";
 
@@ -44,6 +49,7 @@ struct Node {
 pub(crate) struct Client {
     nodes: Vec<Node>,
     next: AtomicUsize,
+    advice: &'static str,
 }
 
 impl Client {
@@ -53,7 +59,12 @@ impl Client {
             return Err(Failure::Usage("name at least one node with --node HOST:PORT".to_owned()));
         }
         let nodes = endpoints.iter().map(|endpoint| Node::new(endpoint.as_ref())).collect::<Result<_>>()?;
-        Ok(Client { nodes, next: AtomicUsize::new(0) })
+        Ok(Client { nodes, next: AtomicUsize::new(0), advice: ADVICE })
+    }
+
+    /// The same, with other advice for when no node answers.
+    pub(crate) fn advising(self, advice: &'static str) -> Client {
+        Client { advice, ..self }
     }
 
     /// Over one of these nodes alone.
@@ -64,7 +75,7 @@ impl Client {
     /// Over some of these nodes, at least one.
     pub(crate) fn subset(&self, indices: &[usize]) -> Client {
         let nodes = indices.iter().map(|index| self.nodes[index % self.nodes.len()].clone()).collect();
-        Client { nodes, next: AtomicUsize::new(0) }
+        Client { nodes, next: AtomicUsize::new(0), advice: self.advice }
     }
 
     /// How many nodes there are.
@@ -173,21 +184,35 @@ impl Client {
         self.call(self.turn(), ask).await
     }
 
-    /// The newest checkpoint that a node has, of so many bytes at most; empty if it has none.
-    pub(crate) async fn checkpoint(&self, limit: usize) -> Result<Vec<u8>> {
+    /// The checkpoint at a block, or the newest one that a node has, of so many bytes at most; empty if it has none.
+    pub(crate) async fn checkpoint(&self, root: Option<[u8; 32]>, limit: usize) -> Result<Vec<u8>> {
         let ask = |channel| async move {
             let mut client = SyncClient::new(channel).max_decoding_message_size(2 << 20);
-            client.get_checkpoint(v1::GetCheckpointRequest { root: Vec::new() }).await
+            let root = root.map(Vec::from).unwrap_or_default();
+            client.get_checkpoint(v1::GetCheckpointRequest { root }).await
         };
         let mut pieces = self.call(self.turn(), ask).await?;
         let mut bytes = Vec::new();
-        while let Some(piece) = pieces.message().await.map_err(|status| anyhow::anyhow!("{}", status.message()))? {
+        while let Some(piece) = piece(&mut pieces).await.map_err(|status| self.unreachable(&status))? {
             bytes.extend(piece.canonical);
             if bytes.len() > limit {
                 return Err(anyhow::anyhow!("the node's checkpoint has more than {limit} bytes").into());
             }
         }
         Ok(bytes)
+    }
+
+    /// What the answering node holds of the beacon's lane to a shard from a place on, as much as one answer holds.
+    pub(crate) async fn receipts(&self, shard: u32, from_seq: u64) -> Result<Vec<Receipt>> {
+        let ask = |channel| async move {
+            let (from, to) = (v1::ChainName { beacon: true, shard: 0 }, v1::ChainName { beacon: false, shard });
+            let request = v1::GetReceiptsRequest { from: Some(from), to: Some(to), from_seq };
+            SyncClient::new(channel).get_receipts(request).await
+        };
+        let answer = self.call(self.turn(), ask).await?;
+        let found = RecordedReceipts::decode(&answer.canonical)
+            .map_err(|reason| anyhow::anyhow!("the node's receipts are damaged: {reason}"))?;
+        Ok(found.bodies)
     }
 
     /// Opens the life cycle of a transaction on one node.
@@ -236,10 +261,10 @@ impl Client {
     fn unreachable(&self, last: &Status) -> Failure {
         let endpoints: Vec<&str> = self.nodes.iter().map(|node| node.endpoint.as_str()).collect();
         Failure::Connection(format!(
-            "no node answers ({}; the last said: {}); start the network with `kakera testnet up`, or name a node with \
-             --node HOST:PORT",
+            "no node answers ({}; the last said: {}); {}",
             endpoints.join(", "),
-            last.message()
+            last.message(),
+            self.advice
         ))
     }
 }
@@ -265,6 +290,13 @@ async fn bounded<T>(call: impl Future<Output = std::result::Result<T, Status>>) 
     tokio::time::timeout(CALL_LIMIT, call)
         .await
         .unwrap_or_else(|_| Err(Status::deadline_exceeded(format!("no answer in {} s", CALL_LIMIT.as_secs()))))
+}
+
+/// The next piece of a stream.
+async fn piece(pieces: &mut Streaming<v1::CanonicalBytes>) -> std::result::Result<Option<v1::CanonicalBytes>, Status> {
+    tokio::time::timeout(CALL_LIMIT, pieces.message())
+        .await
+        .unwrap_or_else(|_| Err(Status::deadline_exceeded(format!("no more in {} s", CALL_LIMIT.as_secs()))))
 }
 
 /// Whether another node may answer: the node could not, rather than would not.
@@ -329,7 +361,10 @@ mod tests {
     async fn a_dead_node_is_a_connection_failure_and_a_bad_address_is_usage() {
         // Port 1 on loopback: nothing listens there.
         let client = Client::new(&["127.0.0.1:1"]).unwrap();
-        assert_eq!(client.status().await.unwrap_err().exit_code(), 3);
+        let dead = client.status().await.unwrap_err();
+        assert!(dead.exit_code() == 3 && dead.to_string().contains("--node"), "{dead}");
+        let dead = client.advising("name another with --beacon").only(0).status().await.unwrap_err();
+        assert!(dead.to_string().ends_with("name another with --beacon"), "{dead}");
         for wrong in ["not an address", "host", "host:port", "host:70000", ":1:"] {
             assert_eq!(Client::new(&[wrong]).unwrap_err().exit_code(), 2, "{wrong}");
         }

@@ -90,8 +90,23 @@ impl From<kakera_deploy::Error> for Failure {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 mod tests {
     use super::*;
+    use kakera_chain::genesis::RiskLimit;
+    use kakera_deploy::Profile;
+
+    #[test]
+    fn a_profile_that_is_refused_says_which_value_was_given() {
+        let dir = tempfile::tempdir().unwrap();
+        for (capture, found) in [(2.0, "2.0"), (-0.5, "-0.5"), (f64::NAN, "NaN")] {
+            let risk = Some(RiskLimit { adversary_per_mille: 250, capture, stall: 1.0 });
+            let refused = kakera_deploy::create(&dir.path().join("net"), &Profile { risk, ..Profile::rotation() });
+            let failure = Failure::from(refused.unwrap_err());
+            let expected = format!("risk.capture is {found}, but must be a probability, 0 to 1");
+            assert!(failure.exit_code() == 2 && failure.to_string().contains(&expected), "{failure}");
+        }
+    }
 
     #[test]
     fn every_kind_has_its_exit_code() {

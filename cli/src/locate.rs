@@ -9,7 +9,10 @@ use crate::{
 };
 use kakera_chain::hash::{Hash, NetworkId};
 use kakera_deploy::Network;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+/// The network's directory, where none is named.
+const DIR: &str = "kakera-testnet";
 
 /// What the global options say.
 #[derive(Clone, Debug)]
@@ -18,6 +21,8 @@ pub(crate) struct Place {
     nodes: Vec<String>,
     /// The network's directory.
     pub(crate) dir: PathBuf,
+    /// Whether it was named.
+    named: bool,
     /// Where wallets are.
     wallets: Option<PathBuf>,
     /// Where results go.
@@ -29,10 +34,16 @@ impl Place {
     pub(crate) fn of(cli: &Cli) -> Place {
         Place {
             nodes: cli.node.clone(),
-            dir: cli.dir.clone(),
+            dir: cli.dir.clone().unwrap_or_else(|| PathBuf::from(DIR)),
+            named: cli.dir.is_some(),
             wallets: cli.wallets.clone(),
             output: Output { json: cli.json },
         }
+    }
+
+    /// The directory that was named, if one was.
+    pub(crate) fn named_dir(&self) -> Option<&Path> {
+        self.named.then_some(&self.dir)
     }
 
     /// The network in the directory.
@@ -45,7 +56,13 @@ impl Place {
         if !self.nodes.is_empty() {
             return Ok(self.nodes.clone());
         }
-        Ok(self.network()?.running_ones().map(|process| process.endpoint.clone()).collect())
+        let network = Network::open(&self.dir).map_err(|error| match error {
+            error @ kakera_deploy::Error::NoNetwork { .. } => {
+                Failure::NotFound(format!("{error}, or name a node of a running one with --node HOST:PORT"))
+            }
+            error => error.into(),
+        })?;
+        Ok(network.running_ones().map(|process| process.endpoint.clone()).collect())
     }
 
     /// A client of those nodes.

@@ -57,6 +57,29 @@ fn exit_codes_tell_what_went_wrong() {
 }
 
 #[test]
+fn failures_name_what_is_wrong_and_what_to_do() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    fs::create_dir(home.join("mine")).unwrap();
+    fs::write(home.join("mine/node.toml"), "listen = '127.0.0.1:1'\n").unwrap();
+    fs::write(home.join("said.json"), "{").unwrap();
+    for (line, code, part) in [
+        ("validator list", 5, "--node HOST:PORT"),
+        ("validator join --beacon 127.0.0.1:1 --endpoint host:7 --no-start", 3, "--beacon HOST:PORT"),
+        ("validator guard import mine missing.json", 5, "missing.json is not there"),
+        ("validator guard import mine said.json", 4, "NOT_EXPORTED"),
+        ("validator guard export mine said.json", 2, "name a new file"),
+        ("lab risk --svg - --json", 2, "standard output"),
+        ("lab draw said.json --svg - --json", 2, "standard output"),
+    ] {
+        let ended = kakera(home, &line.split_whitespace().collect::<Vec<_>>());
+        let errors = String::from_utf8_lossy(&ended.stderr);
+        assert!(errors.contains(part) && ended.stdout.is_empty(), "kakera {line}: {errors}");
+        assert_eq!(ended.status.code(), Some(code), "kakera {line}: {errors}");
+    }
+}
+
+#[test]
 fn data_goes_to_stdout_and_errors_to_stderr() {
     let home = tempfile::tempdir().unwrap();
     let made = kakera(home.path(), &["--json", "wallet", "new", "alice"]);

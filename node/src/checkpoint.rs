@@ -33,6 +33,8 @@ use tonic::{
 
 /// How long a connection, or the next piece, may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long one node may take for all of it, before the next one is asked.
+const WHOLE: Duration = Duration::from_secs(300);
 
 /// Where a node is to begin.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -103,7 +105,8 @@ pub async fn begin(store: &RocksStore, network: &Network, wish: &Wish) -> Result
     let root = parse_hex(&wish.root).map(BlockId).ok_or_else(|| NoCheckpoint::Root { root: wish.root.clone() })?;
     let mut reasons = Vec::new();
     for endpoint in &wish.from {
-        match fetch(endpoint, store, network, root).await {
+        let fetched = timeout(WHOLE, fetch(endpoint, store, network, root)).await;
+        match fetched.unwrap_or(Err(Refused::Silent)) {
             Ok((writes, checkpoint)) => {
                 store.write(&writes, true).map_err(NoCheckpoint::Disk)?;
                 let (height, epoch) = (checkpoint.block.header.height, checkpoint.state.epoch);

@@ -1,5 +1,9 @@
 //! The core: one thread owns the replica, feeds it inputs and carries out its effects in their order.
 
+mod refusals;
+
+pub use refusals::Refusals;
+
 use crate::{guard::SignGuard, store::RocksStore};
 use kakera_chain::{
     Member,
@@ -8,7 +12,7 @@ use kakera_chain::{
     machine::StateMachine,
     peer::{PeerMessage, Spoken},
     receipt::Receipt,
-    replica::{ClosedEra, Effect, EraPlan, Input, InvalidBlocks, InvalidStore, Refused, Replica},
+    replica::{ClosedEra, Effect, EraPlan, Input, InvalidBlocks, InvalidStore, Replica},
     units::{Height, Timestamp, ValidatorId},
 };
 use std::{
@@ -22,10 +26,14 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use thiserror::Error;
-use tokio::sync::{broadcast, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, oneshot, watch};
 
 /// Commands that wait for the core at most.
 const QUEUE: usize = 4096;
+/// Commands of clients among them at most: the others wait outside, and a peer's message has no more of them before it.
+const CLIENTS: usize = 256;
+/// Readings of history among those at most: each may take tens of ms of the core's time.
+const HISTORIES: usize = 2;
 /// Messages of one peer that wait at most: a flood crowds out only itself.
 const PEER_QUEUE: usize = 512;
 /// Events that a slow listener may be behind.
@@ -92,13 +100,21 @@ enum Command<A: Application> {
     Stop,
 }
 
+/// A command in the queue, with the place of the client that gave it: free again once the core takes the command.
+struct Waiting<A: Application> {
+    command: Command<A>,
+    place: Option<OwnedSemaphorePermit>,
+}
+
 /// A handle to the core thread.
 pub struct Core<A: Application> {
-    commands: SyncSender<Command<A>>,
+    commands: SyncSender<Waiting<A>>,
     /// How many messages of each validator wait.
     queued: Queued,
-    /// Room for clients: a permit a command that waits, so that they wait asynchronously.
-    room: Arc<tokio::sync::Semaphore>,
+    /// Room for clients: a permit a command in the queue, so that they wait asynchronously.
+    room: Arc<Semaphore>,
+    /// Turns at reading history.
+    histories: Arc<Semaphore>,
     events: broadcast::Sender<ChainEvent>,
     stopped: watch::Receiver<Option<String>>,
     refused: Arc<Refusals>,
@@ -113,26 +129,11 @@ impl<A: Application> Clone for Core<A> {
             commands: self.commands.clone(),
             queued: self.queued.clone(),
             room: self.room.clone(),
+            histories: self.histories.clone(),
             events: self.events.clone(),
             stopped: self.stopped.clone(),
             refused: self.refused.clone(),
         }
-    }
-}
-
-/// How often peers' messages were refused, by reason.
-#[derive(Debug, Default)]
-pub struct Refusals(Mutex<BTreeMap<&'static str, u64>>);
-
-impl Refusals {
-    /// Counts one.
-    pub fn count(&self, reason: &'static str) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(reason).or_default() += 1;
-    }
-
-    /// All counts.
-    pub fn counts(&self) -> BTreeMap<&'static str, u64> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -149,9 +150,29 @@ where
         ask: impl FnOnce(&Replica<A>, Timestamp) -> R + Send + 'static,
     ) -> Result<R, Stopped> {
         let (answer, answered) = oneshot::channel();
-        let query: Query<A> = Box::new(move |replica, now| drop(answer.send(ask(replica, now))));
+        let query: Query<A> = Box::new(move |replica, now| {
+            // Nothing is done for who has gone meanwhile.
+            if !answer.is_closed() {
+                drop(answer.send(ask(replica, now)));
+            }
+        });
         self.give(Command::Query(query)).await?;
         answered.await.map_err(|_| Stopped)
+    }
+
+    /// The same for what reads whole blocks: a few of these are in the queue at a time, whoever asks.
+    pub async fn history<R: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&Replica<A>, Timestamp) -> R + Send + 'static,
+    ) -> Result<R, Stopped> {
+        let turn = Arc::clone(&self.histories).acquire_owned().await.map_err(|_| Stopped)?;
+        // The turn goes with the question: who asks and goes away leaves both in the queue.
+        let ask = move |replica: &Replica<A>, now| {
+            let found = ask(replica, now);
+            drop(turn);
+            found
+        };
+        self.query(ask).await
     }
 
     /// Gives the application an input and waits for its answer.
@@ -161,15 +182,15 @@ where
         answered.await.map_err(|_| Stopped)
     }
 
-    /// Clients share a quarter of the queue, so that they can never crowd out peers.
+    /// Clients share a part of the queue, so that they can never crowd out peers.
     async fn give(&self, command: Command<A>) -> Result<(), Stopped> {
-        let _permit = self.room.acquire().await.map_err(|_| Stopped)?;
-        let mut command = command;
+        let place = Arc::clone(&self.room).acquire_owned().await.map_err(|_| Stopped)?;
+        let mut waiting = Waiting { command, place: Some(place) };
         loop {
-            match self.commands.try_send(command) {
+            match self.commands.try_send(waiting) {
                 Ok(()) => return Ok(()),
                 Err(TrySendError::Disconnected(_)) => return Err(Stopped),
-                Err(TrySendError::Full(back)) => command = back,
+                Err(TrySendError::Full(back)) => waiting = back,
             }
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
@@ -179,7 +200,8 @@ where
     pub fn deliver(&self, from: ValidatorId, message: Spoken) -> bool {
         let mut queued = self.queued.lock().unwrap_or_else(PoisonError::into_inner);
         let waiting = queued.entry(from).or_default();
-        if *waiting < PEER_QUEUE && self.commands.try_send(Command::Peer(from, message)).is_ok() {
+        let said = Waiting { command: Command::Peer(from, message), place: None };
+        if *waiting < PEER_QUEUE && self.commands.try_send(said).is_ok() {
             *waiting += 1;
             return true;
         }
@@ -232,7 +254,7 @@ where
     /// Ends the core after what is queued; join its thread afterwards.
     pub fn stop(&self) {
         // A full queue means that it is busy, not that it is gone: blocking here is what is wanted.
-        let _gone = self.commands.send(Command::Stop);
+        let _gone = self.commands.send(Waiting { command: Command::Stop, place: None });
     }
 
     /// Whether the core still runs.
@@ -295,23 +317,6 @@ pub enum StartFailure {
     Machine(#[from] std::io::Error),
 }
 
-/// A refusal's name in the metrics: one of a few, whatever a peer says.
-fn kind(reason: &Refused) -> &'static str {
-    match reason {
-        Refused::OtherEra => "other_era",
-        Refused::Signature => "signature",
-        Refused::Block => "block",
-        Refused::Header => "header",
-        Refused::Content => "content",
-        Refused::Closed => "closed",
-        Refused::Message(_) => "message",
-        Refused::Certificate(_) => "certificate",
-        Refused::Evidence => "evidence",
-        Refused::Length { .. } => "length",
-        Refused::Full => "full",
-    }
-}
-
 /// Opens the replica on what the store holds.
 pub type Reopen<A> = Box<dyn FnMut() -> Result<Replica<A>, InvalidStore> + Send>;
 
@@ -336,7 +341,7 @@ where
     let (events, _) = broadcast::channel(EVENTS);
     let (ended, stopped) = watch::channel(None);
     let refused = Arc::new(Refusals::default());
-    let room = Arc::new(tokio::sync::Semaphore::new(QUEUE / 4));
+    let (room, histories) = (Arc::new(Semaphore::new(CLIENTS)), Arc::new(Semaphore::new(HISTORIES)));
     let queued = Queued::default();
     let mut runner = Runner {
         replica: open()?,
@@ -360,41 +365,51 @@ where
         }
         let _nobody = told.send(ChainEvent::Ended);
     })?;
-    Ok((Core { commands, queued, room, events, stopped, refused }, thread))
+    Ok((Core { commands, queued, room, histories, events, stopped, refused }, thread))
 }
 
 impl<A: Application, O: Outbox> Runner<A, O> {
-    fn run(&mut self, inbox: &Receiver<Command<A>>) -> anyhow::Result<()> {
+    fn run(&mut self, inbox: &Receiver<Waiting<A>>) -> anyhow::Result<()> {
         self.step(Input::Tick)?;
         loop {
             let wait = self.replica.next_wakeup().0.saturating_sub(now().0);
-            match inbox.recv_timeout(Duration::from_millis(wait.min(60_000))) {
-                Ok(Command::Peer(from, Spoken { epoch, message })) => {
+            let command = match inbox.recv_timeout(Duration::from_millis(wait.min(60_000))) {
+                Ok(Waiting { command, place }) => {
+                    drop(place);
+                    command
+                }
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.step(Input::Tick)?;
+                    continue;
+                }
+            };
+            match command {
+                Command::Peer(from, Spoken { epoch, message }) => {
                     self.took(from);
                     drop(self.step(Input::Peer { from, epoch, message })?);
                 }
-                Ok(Command::Era(plan)) => drop(self.step(Input::Era(plan))?),
-                Ok(Command::Closed(closed, answer)) => {
+                Command::Era(plan) => drop(self.step(Input::Era(plan))?),
+                Command::Closed(closed, answer) => {
                     drop(self.step(Input::Closed(closed))?);
                     let _gone = answer.send(self.refusal.take().map_or(Ok(()), Err));
                 }
-                Ok(Command::Blocks(blocks, answer)) => {
+                Command::Blocks(blocks, answer) => {
                     drop(self.step(Input::Blocks(blocks))?);
                     let _gone = answer.send(self.refusal.take().map_or(Ok(()), Err));
                 }
-                Ok(Command::Application(input, answer)) => {
+                Command::Application(input, answer) => {
                     if let Some(reply) = self.step(Input::Application(input))? {
                         // The client may have gone meanwhile.
                         let _gone = answer.send(reply);
                     }
                 }
-                Ok(Command::Query(query)) => query(&self.replica, now()),
-                Ok(Command::Reopen) => {
+                Command::Query(query) => query(&self.replica, now()),
+                Command::Reopen => {
                     self.replica = (self.reopen)()?;
                     drop(self.step(Input::Tick)?);
                 }
-                Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
-                Err(RecvTimeoutError::Timeout) => drop(self.step(Input::Tick)?),
+                Command::Stop => return Ok(()),
             }
         }
     }
@@ -429,7 +444,7 @@ impl<A: Application, O: Outbox> Runner<A, O> {
                 Effect::Reply(reply) => answer = Some(reply),
                 Effect::Refused { from, reason } => {
                     tracing::debug!(%from, %reason, "refused a peer's message");
-                    self.refused.count(kind(&reason));
+                    self.refused.count(refusals::kind(&reason));
                 }
                 Effect::Halt(breach) => anyhow::bail!(breach),
             }
@@ -470,3 +485,6 @@ impl<A: Application, O: Outbox> Runner<A, O> {
         let _nobody = self.events.send(event);
     }
 }
+
+#[cfg(test)]
+mod tests;

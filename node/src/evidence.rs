@@ -45,8 +45,11 @@ use tonic::Status;
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Pieces that are judged in one look at most: each takes two signature checks.
 const JUDGED: usize = 16;
-/// What the proposer gets a gas, in the smallest unit: reports go before what pays nothing.
+/// What the proposer gets a gas of a first attempt, in the smallest unit: reports go before what pays nothing.
 const TIP: u64 = 1;
+/// With each attempt that comes to nothing it gets four times as much, up to so many times: nobody keeps a report out of
+/// blocks for long by paying more.
+const RAISES: u32 = 10;
 /// The greatest base fee a gas that is paid, as a multiple of the present one.
 const ROOM: u64 = 4;
 /// Beacon slots for which a report may be executed.
@@ -143,7 +146,7 @@ impl<A: Served> Witness<A> {
             tracing::info!(%validator, "the beacon has judged what was reported");
         }
         let Some((validator, case)) = report.and_then(|id| Some((id, cases.get(&id)?))) else { return Ok(()) };
-        match self.account.report(&case.bytes).await {
+        match self.account.report(&case.bytes, self.schedule.attempts(validator)).await {
             Ok(Report { transaction, until }) => {
                 self.schedule.reported(validator, until);
                 self.warned = false;
@@ -232,6 +235,13 @@ struct Paying {
     slot_ms: u64,
 }
 
+/// What a later attempt offers above [`TIP`] a gas, of half of what the account can spare.
+fn raised(attempts: u32, spare: u128, gas: u64) -> u64 {
+    let wanted = (TIP << (2 * attempts.min(RAISES))) - TIP;
+    let most = spare / 2 / u128::from(gas.max(1));
+    wanted.min(u64::try_from(most).unwrap_or(u64::MAX))
+}
+
 /// A report on its way.
 struct Report {
     transaction: Hash,
@@ -247,12 +257,12 @@ impl Paying {
     }
 
     /// Submits evidence. Its nonce is the next one of the account, whatever waits: of two reports that are made at
-    /// different times only one can be executed.
-    async fn report(&self, evidence: &[u8]) -> Result<Report, NotReported> {
+    /// different times only one can be executed. `attempts`: so many came to nothing.
+    async fn report(&self, evidence: &[u8], attempts: u32) -> Result<Report, NotReported> {
         let (account, fees) = (self.account().await?, self.fees().await?);
         let action = Action::SubmitEvidence { bytes: evidence.to_vec() };
         let demand = action.demand(&self.rules)?;
-        let transaction = Transaction {
+        let mut transaction = Transaction {
             network: self.rules.network,
             sender: self.key.public(),
             nonce: account.nonce,
@@ -263,9 +273,10 @@ impl Paying {
             action,
         };
         let need = demand.charge(&transaction, fees.base_fee, &self.rules)?.total;
-        if u128::from(account.balance) < need {
-            return Err(NotReported::Poor { address: self.address, have: account.balance, need });
-        }
+        let spare = u128::from(account.balance).checked_sub(need);
+        let spare = spare.ok_or(NotReported::Poor { address: self.address, have: account.balance, need })?;
+        let raise = raised(attempts, spare, demand.gas);
+        (transaction.tip, transaction.max_fee) = (TIP + raise, transaction.max_fee.saturating_add(raise));
         let (id, until) = (transaction.id(), now().plus((VALID_SLOTS + JUDGED_SLOTS).saturating_mul(self.slot_ms)));
         let request = SubmitRequest { signed_transaction: codec::encode(&transaction.sign(&self.key)) };
         let answer = self.forwarder.call(self.rules.chain(), request, |channel, request| async move {

@@ -1,5 +1,5 @@
-//! Following a chain: one stream of certified blocks from any node that holds it, switched when it is silent. What comes
-//! is checked and executed by the process's own replica, which takes no other part in that era.
+//! Following a chain: one stream of certified blocks from any node that holds it, left for the next node's when it brings
+//! nothing new. What comes is checked and executed by the process's own replica, which takes no other part in that era.
 //!
 //! A member of a committee follows nothing; it begins to when its era is over without it, and ends when the next one
 //! begins that it has a seat in. Members of the beacon chain learn of the end of their era here, too: nobody else could
@@ -14,7 +14,7 @@ use crate::{
     peers::FRAME_BYTES,
 };
 use kakera_chain::{
-    BlockId, Member,
+    BlockId, Member, Slot,
     application::CertifiedBlocks,
     codec,
     genesis::Timing,
@@ -31,7 +31,7 @@ use std::{
     time::Duration,
 };
 use thiserror::Error;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tonic::Status;
 
 /// How often a member is looked at that needs no stream.
@@ -52,8 +52,12 @@ enum Ended {
     NoNode,
     #[error("{}", .0.message())]
     Status(#[from] Status),
-    #[error("silent for {0:?}")]
+    #[error("nothing new for {0:?}")]
     Silent(Duration),
+    #[error("it sent blocks up to height {last}, but {due} was due")]
+    Repeats { last: Height, due: Height },
+    #[error("what is past comes too slowly")]
+    Slow,
     #[error("the stream ended")]
     Closed,
     #[error("what it sent is refused: {0}")]
@@ -127,7 +131,7 @@ pub async fn follow<A: Served>(followed: Followed<A>) {
         let member = (useless < forwarder.count(chain)).then(|| forwarder.member(chain, index)).flatten();
         let (source, mut blocks) = (member.or_else(|| forwarder.channel(chain, index)), 0);
         let endpoint = source.as_ref().map(|(endpoint, _)| endpoint.clone());
-        let ended = match followed.take(source, &following, &mut blocks).await {
+        let ended = match followed.take(source, &mut following, &mut blocks).await {
             Ok(never) => match never {},
             Err(ended) => ended,
         };
@@ -153,22 +157,29 @@ impl<A: Served> Followed<A> {
     async fn take(
         &self,
         source: Option<(String, Way)>,
-        following: &Following,
+        following: &mut Following,
         blocks: &mut u64,
     ) -> Result<std::convert::Infallible, Ended> {
         let answer = Duration::from_millis(following.answer_ms());
         let silence = Duration::from_millis(following.silence_ms());
-        let (next, _) = self.progress().await?;
+        let mut next = self.progress().await?.next;
         let (_, channel) = source.ok_or(Ended::NoNode)?;
         let mut client = SyncClient::new(channel).max_decoding_message_size(FRAME_BYTES);
         let asked = client.follow(FollowChainRequest { chain: Some(name(self.chain)), from_height: next.0 });
         let mut stream = timeout(answer, asked).await.map_err(|_| Ended::Silent(answer))??.into_inner();
-        let mut next = next;
+        // What the stream must bring next. The replica may be further: it does not grow by streams alone.
+        let (mut due, mut brought) = (next, Instant::now());
         loop {
-            let message = timeout(silence, stream.message()).await.map_err(|_| Ended::Silent(silence))??;
+            let message =
+                timeout_at(brought + silence, stream.message()).await.map_err(|_| Ended::Silent(silence))??;
             let bytes = message.ok_or(Ended::Closed)?.canonical;
             let certified: CertifiedBlocks = codec::decode(&bytes, CertifiedBlocks::MAX_BYTES)
                 .map_err(|invalid| Ended::Refused(invalid.to_string()))?;
+            let last = certified.blocks.last().map_or(Height(0), |block| block.header.height);
+            // Blocks that are known are not looked at any more: a stream that repeats them would never be refused.
+            if last < due {
+                return Err(Ended::Repeats { last, due });
+            }
             if let Some(readers) = &self.readers {
                 readers.caught_up(Height(next.0.saturating_sub(1))).await;
             }
@@ -179,20 +190,44 @@ impl<A: Served> Followed<A> {
                 }
                 Err(invalid) => return Err(Ended::Refused(invalid.to_string())),
             }
-            let (reached, phase) = self.progress().await?;
-            *blocks += u64::from(reached > next);
-            next = reached;
-            if phase != Phase::Observer {
+            let reached = self.progress().await?;
+            if reached.phase != Phase::Observer {
                 return Err(Ended::Seated);
             }
+            due = Height(last.0.saturating_add(1));
+            if reached.next > next {
+                *blocks += 1;
+                brought = Instant::now();
+                if following.is_too_slow(reached.slot, reached.clock) {
+                    return Err(Ended::Slow);
+                }
+            }
+            next = reached.next;
         }
     }
 
-    /// The next height wanted, and the part that is taken.
-    async fn progress(&self) -> Result<(Height, Phase), Ended> {
-        let asked = self.core.query(|replica, _| (replica.certified().header.height.next(), replica.phase()));
+    async fn progress(&self) -> Result<Progress, Ended> {
+        let chain = self.chain;
+        let asked = self.core.query(move |replica, now| {
+            let certified = replica.certified();
+            let clock = replica.network().clock(chain).slot_at(now);
+            let (next, slot) = (certified.header.height.next(), certified.header.slot);
+            Progress { next, slot, clock, phase: replica.phase() }
+        });
         asked.await.map_err(|_| Ended::Stopped)
     }
+}
+
+/// How far a replica is.
+struct Progress {
+    /// The next height wanted.
+    next: Height,
+    /// The slot of the block below it.
+    slot: Slot,
+    /// The present one.
+    clock: Slot,
+    /// The part that is taken.
+    phase: Phase,
 }
 
 /// Asks, whenever a member does not get on, whether its era is over; until the core stops.
@@ -230,3 +265,6 @@ async fn closed_era(channel: Way, chain: ChainId, root: BlockId) -> Result<Optio
     let closed = codec::decode(&bytes, ClosedEra::MAX_BYTES);
     closed.map(Some).map_err(|invalid| Ended::Refused(invalid.to_string()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,10 @@
 //! Any node answers for any chain: requests about another chain go to a node of its committee.
 //!
-//! Channels are made once, lazily, and recover by themselves. A call begins with the node that answered last and tries
+//! Channels are made once, lazily, and recover by themselves; one to a name leads where the name does ([`names`]). A call begins with the node that answered last and tries
 //! each other node once when one does not answer. A forwarded request carries the metadata key [`FORWARDED`] and is
 //! never forwarded again.
+
+pub(crate) mod names;
 
 use crate::{
     checked::{Checked, Way},
@@ -13,9 +15,10 @@ use kakera_chain::units::{ChainId, ValidatorId};
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::Future,
+    net::SocketAddr,
     sync::{
         Arc, Mutex, RwLock,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -36,7 +39,14 @@ pub struct Forwarder {
     chains: RwLock<BTreeMap<ChainId, Arc<Nodes>>>,
     /// All who hold a chain's state, where that is more than its committee.
     holders: RwLock<BTreeMap<ChainId, Arc<Nodes>>>,
-    channels: Mutex<BTreeMap<String, Way>>,
+    channels: Mutex<BTreeMap<String, Route>>,
+}
+
+/// A channel, and of one to a name whether that is known to lead nowhere.
+#[derive(Debug)]
+struct Route {
+    way: Way,
+    nowhere: Arc<AtomicBool>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -115,20 +125,23 @@ impl Forwarder {
 
     fn way(&self, endpoint: &str) -> Option<Way> {
         let mut channels = self.channels.lock().expect("no holder panics");
-        if let Some(channel) = channels.get(endpoint) {
-            return Some(channel.clone());
+        if let Some(Route { way, nowhere }) = channels.get(endpoint) {
+            return (!nowhere.load(Ordering::Relaxed)).then(|| way.clone());
         }
-        let channel = Endpoint::from_shared(format!("http://{endpoint}"))
-            .inspect_err(|error| tracing::error!(endpoint, %error, "an endpoint in the registry is no host:port"))
-            .ok()?
-            .connect_timeout(CONNECT)
-            .tcp_nodelay(true)
-            .http2_keep_alive_interval(PING_EVERY)
-            .keep_alive_timeout(PING_ANSWER)
-            .connect_lazy();
-        let channel = Checked(channel);
-        channels.insert(endpoint.to_owned(), channel.clone());
-        Some(channel)
+        let (channel, nowhere) = match endpoint.parse::<SocketAddr>() {
+            Ok(address) => (way_to(address)?.connect_lazy(), Arc::default()),
+            Err(_) => {
+                Endpoint::from_shared(format!("http://{endpoint}"))
+                    .inspect_err(
+                        |error| tracing::error!(endpoint, %error, "an endpoint in the registry is no host:port"),
+                    )
+                    .ok()?;
+                names::channel(endpoint.to_owned(), way_to)
+            }
+        };
+        let way = Checked(channel);
+        channels.insert(endpoint.to_owned(), Route { way: way.clone(), nowhere });
+        Some(way)
     }
 
     /// Sends a request to a node of `chain`, trying each once. `send` is one method of a client over the channel.
@@ -171,6 +184,12 @@ impl Forwarder {
     }
 }
 
+fn way_to(address: SocketAddr) -> Option<Endpoint> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).ok()?;
+    let endpoint = endpoint.connect_timeout(CONNECT).tcp_nodelay(true);
+    Some(endpoint.http2_keep_alive_interval(PING_EVERY).keep_alive_timeout(PING_ANSWER))
+}
+
 fn replace(
     map: &RwLock<BTreeMap<ChainId, Arc<Nodes>>>,
     chain: ChainId,
@@ -208,6 +227,8 @@ fn is_silence(status: &Status) -> bool {
 mod tests {
     use super::*;
     use kakera_chain::units::ShardId;
+    use kakera_proto::v1::{GetClosedEraRequest, sync_client::SyncClient};
+    use tokio::net::TcpListener;
 
     const SHARD: ChainId = ChainId::Shard(ShardId(0));
 
@@ -233,6 +254,24 @@ mod tests {
         assert_eq!(crate::errors::reason_of(&status).as_deref(), Some("UNREACHABLE"));
         assert!(status.message().contains("127.0.0.1:400"), "{status}");
         assert_eq!(*tried.lock().expect("one thread"), 2);
+    }
+
+    #[tokio::test]
+    async fn a_node_at_a_name_is_reached_and_one_at_a_name_of_nobody_is_away() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("bound").port();
+        let served = tonic::service::Routes::default().into_axum_router();
+        let serving = tokio::spawn(async move { axum::serve(listener, served).await });
+        let forwarder = Forwarder::default();
+        let nodes = [(1, "validator.invalid:4001".to_owned()), (2, format!("localhost:{port}"))];
+        forwarder.set(SHARD, nodes.map(|(id, endpoint)| (ValidatorId(id), endpoint)).to_vec(), 0);
+        let answer = forwarder.call(SHARD, GetClosedEraRequest::default(), |way, request| async move {
+            SyncClient::new(way).get_closed_era(request).await
+        });
+        // Nothing is served there, and it says so itself.
+        assert_eq!(answer.await.expect_err("nothing is served").code(), Code::Unimplemented);
+        assert!(forwarder.channel(SHARD, 0).is_none(), "it is passed over from now on");
+        serving.abort();
     }
 
     #[tokio::test]

@@ -9,6 +9,7 @@
 //! What is asked of whom, and what is believed, is up to [`kakera_shard::handover`]; this drives it.
 
 use crate::{
+    checked::Way,
     core::{Core, Stopped, now},
     follow::name,
     forward::Forwarder,
@@ -39,13 +40,17 @@ use thiserror::Error;
 use tokio::{
     runtime::Handle,
     sync::mpsc,
+    task::JoinSet,
     time::{sleep, timeout},
 };
 
 /// How often new holders, and another target where nobody has this one, are looked for.
 const LOOK: Duration = Duration::from_millis(500);
-/// How long one answer may take.
-const ANSWER: Duration = Duration::from_secs(5);
+/// How long one answer may take: much longer than until somebody else is asked, because it still counts when it comes, and
+/// on a slow link no other does.
+const ANSWER: Duration = Duration::from_secs(30);
+/// How long one holder is waited for alone for a block before the next one is asked, too.
+const ALONE: Duration = Duration::from_secs(2);
 /// How often progress is logged.
 const LOG: Duration = Duration::from_secs(5);
 
@@ -180,7 +185,7 @@ impl Download {
                 looked = Some(Instant::now());
                 let holders = self.forwarder.all(ChainId::Shard(self.shard));
                 inputs.extend(holders.into_iter().map(|(validator, _)| Input::Peer(validator)));
-                if fetch.stalled().is_some()
+                if fetch.wants_another(now())
                     && let Some((next, with)) = newest().await?
                     && next != target
                 {
@@ -247,17 +252,41 @@ impl Download {
     /// A block, from whoever has it; nothing when nobody has.
     async fn block(&self, id: BlockId, network: NetworkId) -> Option<Block> {
         let chain = ChainId::Shard(self.shard);
-        for (validator, channel) in self.forwarder.all(chain) {
-            let mut client = SyncClient::new(channel).max_decoding_message_size(FRAME_BYTES);
-            let asked = client.get_whole_block(GetWholeBlockRequest { chain: Some(name(chain)), id: id.0.to_vec() });
-            let Ok(Ok(answer)) = timeout(ANSWER, asked).await else { continue };
-            let bytes = answer.into_inner().canonical;
-            match Block::decode(&bytes) {
-                Ok(block) if block.header.id(network) == id && block.is_whole() => return Some(block),
-                _ if bytes.is_empty() => {}
-                _ => tracing::warn!(%validator, block = %id, "a holder sent another block than the one asked for"),
+        let (mut holders, mut asked) = (self.forwarder.all(chain).into_iter(), JoinSet::new());
+        loop {
+            let one_more = holders.next().map(|holder| asked.spawn(whole(chain, holder, id, network))).is_some();
+            match timeout(if one_more { ALONE } else { ANSWER }, asked.join_next()).await {
+                Ok(Some(Ok(Some(block)))) => return Some(block),
+                Ok(None) if !one_more => return None,
+                _ => {}
             }
         }
-        None
+    }
+}
+
+/// A block as one holder has it, if it is the one.
+async fn whole(chain: ChainId, holder: (ValidatorId, Way), id: BlockId, network: NetworkId) -> Option<Block> {
+    let (validator, channel) = holder;
+    let mut client = SyncClient::new(channel).max_decoding_message_size(FRAME_BYTES);
+    let asked = client.get_whole_block(GetWholeBlockRequest { chain: Some(name(chain)), id: id.0.to_vec() });
+    let bytes = timeout(ANSWER, asked).await.ok()?.ok()?.into_inner().canonical;
+    match Block::decode(&bytes) {
+        Ok(block) if block.header.id(network) == id && block.is_whole() => return Some(block),
+        _ if bytes.is_empty() => {}
+        _ => tracing::warn!(%validator, block = %id, "a holder sent another block than the one asked for"),
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Both once were five seconds: an answer that took longer was cut off though it would have been taken.
+    #[test]
+    fn an_answer_has_much_longer_than_until_another_is_asked_and_less_than_until_another_target_is_in_the_end() {
+        let config = FetchConfig::of(ShardId(0), 1);
+        let (timeout, patience) = (Duration::from_millis(config.timeout_ms), Duration::from_millis(config.patience_ms));
+        assert!(ANSWER >= 4 * timeout && ANSWER < 4 * patience);
     }
 }

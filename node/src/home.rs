@@ -16,9 +16,11 @@ use kakera_chain::{
     units::{ChainId, Epoch, ShardId},
 };
 use std::{
-    fs, io,
+    fs::{self, File, TryLockError},
+    io,
     path::{Path, PathBuf},
 };
+use thiserror::Error;
 
 /// Its presence in the data directory declares that the databases were restored from an old copy.
 const RESTORED: &str = "restored";
@@ -28,6 +30,47 @@ const RESTORED: &str = "restored";
 pub struct Home {
     data: PathBuf,
     network: NetworkId,
+}
+
+/// The file that is locked while a process, or the tool that carries what it said, uses the data directory.
+const LOCK: &str = "lock";
+
+/// Why a data directory cannot be used.
+#[derive(Debug, Error)]
+pub enum HomeFailure {
+    /// Another process uses it.
+    #[error("{} is in use by another process; stop that one first", data.display())]
+    Locked {
+        /// The directory.
+        data: PathBuf,
+    },
+    /// The machine refuses.
+    #[error("{} cannot be used: {reason}", data.display())]
+    Unusable {
+        /// The directory.
+        data: PathBuf,
+        /// Why.
+        reason: io::Error,
+    },
+}
+
+/// As long as it lives, nobody else uses the data directory.
+#[derive(Debug)]
+pub struct Tenancy(#[expect(dead_code, reason = "its lock ends with it")] File);
+
+/// Takes a data directory, which is made if it does not exist. Shards come and go in it: what is locked is the whole.
+///
+/// # Errors
+/// Another process uses it, or the disk's words.
+pub fn take(data: &Path) -> Result<Tenancy, HomeFailure> {
+    let unusable = |reason| HomeFailure::Unusable { data: data.to_path_buf(), reason };
+    fs::create_dir_all(data).map_err(unusable)?;
+    let file = File::options().create(true).append(true).open(data.join(LOCK)).map_err(unusable)?;
+    file.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => HomeFailure::Locked { data: data.to_path_buf() },
+        TryLockError::Error(reason) => unusable(reason),
+    })?;
+    Ok(Tenancy(file))
 }
 
 /// A chain's part of a data directory.
@@ -91,8 +134,9 @@ impl Home {
         Ok(())
     }
 
-    /// Heeds the declaration that the databases are old copies: from then on nothing is said in any era up to `epoch`, by
-    /// no chain that ever signed anything here. Says whether there was one.
+    /// Heeds the declaration that the databases are old copies: from then on nothing is said in any era up to `epoch`, on no
+    /// chain, also on those of which the copy knows nothing: the validator may have sat there after it was made. Says
+    /// whether there was one.
     ///
     /// # Errors
     /// The guards', or the disk's words.
@@ -102,7 +146,7 @@ impl Home {
             return Ok(false);
         }
         let all = (0..shards).map(|shard| ChainId::Shard(ShardId(shard))).chain([ChainId::Beacon]);
-        for chain in all.filter(|chain| self.of(*chain).join("sign-state").exists()) {
+        for chain in all {
             self.guard(chain)?.spend(epoch)?;
         }
         fs::remove_file(&marker).with_context(|| format!("removing {}", marker.display()))?;
@@ -123,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_declared_restore_silences_every_chain_that_ever_spoke_here() {
+    fn a_declared_restore_silences_every_chain_whether_the_copy_knows_of_it_or_not() {
         let dir = tempfile::tempdir().unwrap();
         let home = home(dir.path());
         for chain in [SHARD, ChainId::Beacon] {
@@ -132,11 +176,23 @@ mod tests {
         assert!(!home.heed_restore(4, Epoch(3)).unwrap());
         fs::write(dir.path().join(RESTORED), "").unwrap();
         assert!(home.heed_restore(4, Epoch(3)).unwrap());
-        for chain in [SHARD, ChainId::Beacon] {
+        for chain in [SHARD, ChainId::Beacon, ChainId::Shard(ShardId(1)), ChainId::Shard(ShardId(3))] {
             assert_eq!(home.guard(chain).unwrap().read(), SignState::spent(Epoch(3)));
         }
-        assert_eq!(home.guard(ChainId::Shard(ShardId(1))).unwrap().read(), SignState::default());
+        assert_eq!(home.shards(4), [], "and makes no database");
         assert!(!home.heed_restore(4, Epoch(3)).unwrap(), "heeded once");
+    }
+
+    #[test]
+    fn one_process_at_a_time_uses_a_data_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        let held = take(&data).unwrap();
+        let refused = take(&data).unwrap_err();
+        assert!(matches!(&refused, HomeFailure::Locked { .. }), "{refused}");
+        assert!(refused.to_string().contains("in use by another process"), "{refused}");
+        drop(held);
+        take(&data).unwrap();
     }
 
     #[test]

@@ -43,11 +43,14 @@ impl Told {
         self.changed.notify_waiters();
     }
 
-    async fn reach(&self, height: u64) {
-        while self.height.load(Ordering::Acquire) < height {
-            // Looked at now and then, too: a change between the look and the wait is noticed by no one else.
-            let _looked = timeout(Duration::from_millis(20), self.changed.notified()).await;
-        }
+    fn has_reached(&self, height: u64) -> bool {
+        self.height.load(Ordering::Acquire) >= height
+    }
+
+    /// Returns when there may be something new.
+    async fn change(&self) {
+        // A change between a look and the wait is noticed by no one else, and neither is a shard that goes.
+        let _looked = timeout(Duration::from_millis(20), self.changed.notified()).await;
     }
 }
 
@@ -120,10 +123,14 @@ impl Hosts {
         seated.or(all.first()).map(|(_, host)| host.clone())
     }
 
-    /// Waits until every hosted shard has been read the beacon chain up to a height.
+    /// Waits until every shard that is hosted now has been read the beacon chain up to a height, or is hosted no more.
     pub async fn caught_up(&self, height: Height) {
-        for (_, host) in self.all() {
-            host.told.reach(height.0).await;
+        for (shard, Host { told, .. }) in self.all() {
+            // Whoever read to it may have ended with it and told nobody.
+            let here = || self.of(shard).is_some_and(|host| Arc::ptr_eq(&host.told.height, &told.height));
+            while !told.has_reached(height.0) && here() {
+                told.change().await;
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 mod address;
 mod beacon;
 mod director;
+mod fetching;
 mod host;
 pub(crate) mod lasting;
 mod node;
@@ -12,7 +13,7 @@ use crate::{
     config::{ConfigError, Flags, Identity, NodeConfig},
     core::{self, now},
     guard::GuardFailure,
-    home::Home,
+    home::{self, Home, HomeFailure, Tenancy},
     lab::Hooks,
     limits,
     server::{self, ServeFailure},
@@ -45,6 +46,9 @@ pub enum Failure {
     #[error("{0}")]
     Config(#[from] ConfigError),
     /// The data directory.
+    #[error("{0}")]
+    Home(#[from] HomeFailure),
+    /// A database in it.
     #[error("{0}")]
     Store(#[from] OpenFailure),
     /// The second place of what was said.
@@ -80,7 +84,7 @@ impl Failure {
     pub fn exit_code(&self) -> u8 {
         match self {
             Failure::Config(_) | Failure::Checkpoint(_) => 2,
-            Failure::Store(_) | Failure::Guard(_) | Failure::Contents { .. } => 3,
+            Failure::Home(_) | Failure::Store(_) | Failure::Guard(_) | Failure::Contents { .. } => 3,
             Failure::Serve(ServeFailure::PortInUse { .. }) => 4,
             Failure::Serve(ServeFailure::Listen { .. }) => 2,
             Failure::Halted(_) => 5,
@@ -138,9 +142,10 @@ fn start(flags: &Flags, role: Role, hooks: &Hooks) -> Result<(), Failure> {
     let config = NodeConfig::load(flags)?;
     let identity = config.identity(role)?;
     telemetry::init(&config.log, config.log_format)?;
-    // Most work is the core thread's; two workers serve a few thousand streams.
+    // Most work is the core thread's; two workers serve a few thousand streams. Lookups of names block, and those that
+    // nobody answers must not be all that there is room for.
     let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).max_blocking_threads(4).enable_all().build()?;
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).max_blocking_threads(64).enable_all().build()?;
     let ended = runtime.block_on(run(config, identity, hooks.clone()));
     runtime.shutdown_timeout(std::time::Duration::from_millis(500));
     ended
@@ -156,11 +161,12 @@ async fn run(config: NodeConfig, identity: Identity, hooks: Hooks) -> Result<(),
         let (clock_offset_ms, disk_limit_bytes) = (config.clock_offset_ms, config.disk_limit_bytes);
         tracing::warn!(clock_offset_ms, ?disk_limit_bytes, "this node is in a fault lab");
     }
-    node::run(open(config, identity, hooks).await?, stop).await
+    let (_tenancy, opened) = open(config, identity, hooks).await?;
+    node::run(opened, stop).await
 }
 
 /// Opens everything that can refuse, sockets first: a port in use must not cost a recovery.
-async fn open(config: NodeConfig, identity: Identity, hooks: Hooks) -> Result<Opened, Failure> {
+async fn open(config: NodeConfig, identity: Identity, hooks: Hooks) -> Result<(Tenancy, Opened), Failure> {
     let network = Arc::new(identity.network.clone());
     if network.genesis.epochs.is_none() && !has_seat(&network, &identity) {
         return Err(ConfigError::Standby { path: config.key, name: identity.name }.into());
@@ -171,12 +177,12 @@ async fn open(config: NodeConfig, identity: Identity, hooks: Hooks) -> Result<Op
         None => None,
     };
     let checkpoint = config.checkpoint.clone();
-    let (home, started) = (Home::new(&config.data, network.id), now());
+    let (tenancy, home, started) = (home::take(&config.data)?, Home::new(&config.data, network.id), now());
     let epoch = network.epoch_of(network.clock(ChainId::Beacon).slot_at(started));
     let restored = home
         .heed_restore(network.genesis.shards, epoch)
         .map_err(|error| Failure::Machine(std::io::Error::other(format!("{error:#}"))))?;
-    Ok(Opened { identity, network, home, restored, listener, metrics_listener, started, hooks, checkpoint })
+    Ok((tenancy, Opened { identity, network, home, restored, listener, metrics_listener, started, hooks, checkpoint }))
 }
 
 /// Whether the genesis file's draw has a seat for this validator.

@@ -1,11 +1,14 @@
-//! The gRPC server with its limits: connections, streams, headers, first frames, time and load.
+//! The gRPC server with its limits: connections, streams, headers, first frames, time, load, and answers that nobody takes.
 
 mod gate;
 mod incoming;
+mod shares;
+mod untaken;
 
-pub use gate::Gate;
+pub use shares::{Caller, Holding, Limits, Share, Shares};
 
 use crate::metrics::Metrics;
+use gate::Gate;
 use incoming::accept;
 use kakera_proto::DESCRIPTORS;
 use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
@@ -16,6 +19,7 @@ use tonic::{
     service::{Routes, RoutesBuilder},
     transport::Server,
 };
+use untaken::Untaken;
 
 /// Connections at once at most.
 pub const MAX_CONNECTIONS: usize = 2048;
@@ -96,13 +100,14 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send,
 ) -> Result<(), ServeFailure> {
     let (asked, mut told) = tokio::sync::watch::channel(false);
-    let incoming = ReceiverStream::new(accept(listener, MAX_CONNECTIONS, metrics));
+    let untaken = Untaken::new();
+    let incoming = ReceiverStream::new(accept(listener, MAX_CONNECTIONS, untaken.clone(), metrics));
     let serving = Server::builder()
         .max_concurrent_streams(MAX_STREAMS)
         .http2_max_header_list_size(MAX_HEADER_BYTES)
         .http2_keepalive_interval(Some(PING_EVERY))
         .http2_keepalive_timeout(Some(PING_ANSWER))
-        .layer(Gate::new())
+        .layer(Gate::new(untaken))
         .add_routes(routes)
         .serve_with_incoming_shutdown(incoming, async move {
             // An error means that the sender is gone, which is an end as well.

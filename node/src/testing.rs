@@ -1,8 +1,38 @@
 //! A small network for tests: one beacon validator, then shard validators of one shard.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
-use kakera_chain::{address::Address, genesis::Network, keys::SecretKey};
-use std::fmt::Write as _;
+use crate::{
+    api::{LocalShard, chains::Served},
+    core::{self, Core, Nobody, now},
+    duties::Duty,
+    forward::Forwarder,
+    hosts::{Host, Told},
+    metrics::Metrics,
+    peers::Peers,
+    store::RocksStore,
+    tracker::Tracker,
+    versions::Versions,
+};
+use kakera_beacon::{Beacon, Committees, genesis_header, leader_seed};
+use kakera_chain::{
+    BlockId,
+    address::Address,
+    application::Application,
+    block::Header,
+    genesis::Network,
+    keys::SecretKey,
+    leaders::leader_cycle,
+    replica::{Replica, ReplicaConfig, SignState},
+    store::Store,
+    units::{ChainId, ShardId, ValidatorId},
+};
+use kakera_shard::{PoolLimits, Shard, ShardConfig, first_reading};
+use std::{
+    fmt::Write as _,
+    path::Path,
+    sync::{Arc, atomic::AtomicBool},
+    thread::JoinHandle,
+};
 
 /// Validators in the network.
 pub(crate) const VALIDATORS: u8 = 4;
@@ -50,4 +80,117 @@ pub(crate) fn staked() -> Network {
     let tables = "[epochs]\nslots = 100\nfallback_slots = 30\nrotation_per_mille = 250\nunbonding = 2\n\
                   [staking]\nseat = 1000\nchurn_seats = 4\nreward = 10\nreporter_per_mille = 100\n";
     Network::parse(&genesis_text().replacen("[[validators]]", &format!("{tables}[[validators]]"), 1)).unwrap()
+}
+
+/// The chain of the shard.
+pub(crate) const SHARD: ChainId = ChainId::Shard(ShardId(0));
+
+/// A chain that runs.
+pub(crate) struct Running<A: Served> {
+    pub(crate) core: Core<A>,
+    pub(crate) store: Arc<RocksStore>,
+    thread: JoinHandle<()>,
+}
+
+impl<A: Served + Clone> Running<A> {
+    fn start(
+        network: &Arc<Network>,
+        dir: &Path,
+        chain: ChainId,
+        app: A,
+        genesis: Header,
+        speaks: Option<u8>,
+    ) -> Running<A> {
+        let store = Arc::new(RocksStore::open(&dir.join(chain.to_string()), network.id, chain).unwrap());
+        let seats = Committees::draw(network).chain(chain).unwrap().clone();
+        let leaders = leader_cycle(&seats.committee, leader_seed(network, chain));
+        let (network, rocks): (_, Arc<dyn Store>) = (Arc::clone(network), store.clone());
+        let open = move || {
+            let config = ReplicaConfig {
+                network: Arc::clone(&network),
+                chain,
+                seats: seats.clone(),
+                validator: speaks.map(|index| (ValidatorId(index.into()), secret(index))),
+                genesis: genesis.clone(),
+                leaders: leaders.clone(),
+                guard: SignState::default(),
+                restored: false,
+                now: now(),
+            };
+            Replica::open(config, app.clone(), Arc::clone(&rocks))
+        };
+        let (core, thread) = core::start(Box::new(open), Arc::clone(&store), None, Nobody).unwrap();
+        Running { core, store, thread }
+    }
+
+    /// Ends it and gives back its store.
+    pub(crate) async fn stop(self) -> Arc<RocksStore> {
+        let Running { core, store, thread } = self;
+        let end = move || {
+            core.stop();
+            thread.join().unwrap();
+        };
+        tokio::task::spawn_blocking(end).await.unwrap();
+        store
+    }
+}
+
+/// A beacon chain that nothing happens on, and a shard of one member that makes blocks all the time.
+pub(crate) struct Chains {
+    pub(crate) network: Arc<Network>,
+    pub(crate) beacon: Running<Beacon>,
+    pub(crate) shard: Running<Shard>,
+    pub(crate) forwarder: Arc<Forwarder>,
+    _dir: tempfile::TempDir,
+}
+
+impl Chains {
+    /// Starts both.
+    pub(crate) fn start() -> Chains {
+        let mut text = genesis_text().replace("committee_seats = 3", "committee_seats = 1");
+        for (slot, short) in [("1000", "100"), ("500", "20")] {
+            text =
+                text.replace(&format!("slot_ms = {slot}\ndelay_ms = 100"), &format!("slot_ms = {short}\ndelay_ms = 5"));
+        }
+        let (network, dir) = (Arc::new(Network::parse(&text).unwrap()), tempfile::tempdir().unwrap());
+        let config = |first| ShardConfig {
+            network: Arc::clone(&network),
+            shard: ShardId(0),
+            first,
+            signatures: Default::default(),
+            pool: PoolLimits::default(),
+        };
+        let nothing = first_reading(BlockId::default(), BlockId::default());
+        let genesis = Shard::new(config(nothing), None).unwrap().genesis();
+        let shard_genesis = genesis_header(SHARD, genesis.state_root, genesis.figures);
+        let app = Beacon::new(&network, vec![shard_genesis.clone()]);
+        let genesis = app.genesis();
+        let beacon_genesis = genesis_header(ChainId::Beacon, genesis.state_root, genesis.figures);
+        let first = first_reading(beacon_genesis.id(network.id), shard_genesis.id(network.id));
+        let shard_app = Shard::new(config(first), None).unwrap();
+        let beacon = Running::start(&network, dir.path(), ChainId::Beacon, app, beacon_genesis, None);
+        let member = Committees::draw(&network).chain(SHARD).unwrap().validators[0].0;
+        let speaks = u8::try_from(member).ok();
+        let shard = Running::start(&network, dir.path(), SHARD, shard_app, shard_genesis, speaks);
+        Chains { network, beacon, shard, forwarder: Arc::default(), _dir: dir }
+    }
+
+    /// A tracker of the shard.
+    pub(crate) fn tracker(&self) -> Tracker {
+        let (core, store) = (self.shard.core.clone(), Arc::clone(&self.shard.store));
+        Tracker::new(ShardId(0), core, store, Arc::clone(&self.forwarder))
+    }
+
+    /// The shard with what stands around it.
+    pub(crate) fn host(&self) -> Host {
+        let (core, store) = (self.shard.core.clone(), Arc::clone(&self.shard.store));
+        Host {
+            peers: Peers::new(self.network.id, SHARD, ValidatorId(1), secret(1), Arc::new(Metrics::new())),
+            versions: Versions::new(core.clone()),
+            seated: Arc::new(AtomicBool::new(true)),
+            told: Told::default(),
+            duty: Duty::Member,
+            local: LocalShard { shard: ShardId(0), core, store, tracker: self.tracker() },
+        }
+    }
 }

@@ -32,19 +32,19 @@ use life::Life;
 use progress::Path;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard, Weak},
     time::Duration,
 };
 use tokio::{
-    sync::{Notify, mpsc, oneshot, watch},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
     time::timeout,
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-/// Transactions watched at once at most.
-pub const MAX_WATCHES: usize = 65_536;
-/// Receipts waited for at once at most.
+/// Listeners to transactions at once at most.
+pub const MAX_LISTENERS: usize = 65_536;
+/// Listeners to receipts at once at most.
 pub const MAX_RECEIPTS: usize = 65_536;
 /// A listener that takes nothing for this long is dropped.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -58,9 +58,14 @@ pub struct Tracker {
 struct Inner {
     shard: ShardId,
     core: Core<Shard>,
-    store: Arc<RocksStore>,
+    /// Whoever listens does not keep a shard's store open that is let go.
+    store: Weak<RocksStore>,
     forwarder: Arc<Forwarder>,
     watches: Mutex<Watches>,
+    /// Room for listeners to transactions.
+    listeners: Arc<Semaphore>,
+    /// Room for listeners to receipts.
+    receivers: Arc<Semaphore>,
     /// Something new is watched that no event may speak of.
     added: Notify,
 }
@@ -73,8 +78,10 @@ struct Watches {
     unrecorded: BTreeMap<Height, Vec<Hash>>,
     /// By last slot.
     expiring: BTreeSet<(Slot, Hash)>,
-    /// By lane's source and `seq`.
-    receipts: BTreeMap<(ShardId, u64), Vec<oneshot::Sender<ConsumedRecord>>>,
+    /// By lane's source and `seq`, and by listener.
+    receipts: BTreeMap<(ShardId, u64, u64), Receiver>,
+    /// Listeners to receipts so far.
+    numbered: u64,
     /// Uncertified blocks from the head down.
     path: Path,
     recorded: Height,
@@ -84,6 +91,20 @@ struct Watches {
 struct Watch {
     life: watch::Sender<Life>,
     brief: Option<Brief>,
+}
+
+/// Somebody who waits for a receipt.
+struct Receiver {
+    told: oneshot::Sender<ConsumedRecord>,
+    _room: OwnedSemaphorePermit,
+}
+
+/// Somebody who listens to a transaction; the watch goes with the last one.
+struct Listener {
+    inner: Arc<Inner>,
+    id: Hash,
+    life: Option<watch::Receiver<Life>>,
+    _room: OwnedSemaphorePermit,
 }
 
 /// What must be known of a transaction to tell when it can never be included.
@@ -107,8 +128,18 @@ pub type Steps<T> = ReceiverStream<Result<T, Status>>;
 impl Tracker {
     /// A tracker of `shard`'s transactions; [`Tracker::run`] feeds it.
     pub fn new(shard: ShardId, core: Core<Shard>, store: Arc<RocksStore>, forwarder: Arc<Forwarder>) -> Tracker {
-        let (watches, added) = (Mutex::default(), Notify::new());
-        Tracker { inner: Arc::new(Inner { shard, core, store, forwarder, watches, added }) }
+        let room = |listeners| Arc::new(Semaphore::new(listeners));
+        let inner = Inner {
+            shard,
+            core,
+            store: Arc::downgrade(&store),
+            forwarder,
+            watches: Mutex::default(),
+            listeners: room(MAX_LISTENERS),
+            receivers: room(MAX_RECEIPTS),
+            added: Notify::new(),
+        };
+        Tracker { inner: Arc::new(inner) }
     }
 
     /// Tells all who listen that the node follows nothing here any more.
@@ -124,21 +155,14 @@ impl Tracker {
     /// A transaction's life so far, past the step `after`, and what follows.
     ///
     /// # Errors
-    /// Too many are watched, the disk fails, or the core has stopped.
+    /// Too many listen, the disk fails, or the core has stopped.
     pub async fn track(&self, id: Hash, after: u64) -> Result<Steps<v1::TransactionStatus>, ApiError> {
-        let listener = {
-            let mut watches = self.inner.lock();
-            if watches.transactions.len() >= MAX_WATCHES && !watches.transactions.contains_key(&id) {
-                return Err(ApiError::Busy { what: "followed transactions", limit: MAX_WATCHES });
-            }
-            let fresh = || Watch { life: watch::Sender::new(Life::new(id, now())), brief: None };
-            watches.transactions.entry(id).or_insert_with(fresh).life.subscribe()
-        };
+        let listener = Listener::new(&self.inner, id)?;
         // From here on events reach the watch; what happened before is looked up. Both only ever move it forward.
         self.inner.refresh(id).await?;
         self.inner.added.notify_one();
         let (sender, receiver) = mpsc::channel(4);
-        tokio::spawn(feed(Arc::clone(&self.inner), id, listener, after, sender));
+        tokio::spawn(feed(listener, after, sender));
         Ok(ReceiverStream::new(receiver))
     }
 
@@ -147,17 +171,16 @@ impl Tracker {
     /// # Errors
     /// Too many are waited for, or the disk fails.
     pub fn track_receipt(&self, from: ShardId, seq: u64) -> Result<Steps<v1::ReceiptStatus>, ApiError> {
-        let waiting = self.inner.await_consumed(from, seq)?;
+        let mut awaited = self.inner.await_consumed(from, seq)?;
         let (sender, receiver) = mpsc::channel(1);
-        let inner = Arc::clone(&self.inner);
         tokio::spawn(async move {
             tokio::select! {
-                record = waiting => if let Ok(record) = record {
-                    let status = inner.describe(from, seq, &record);
+                record = &mut awaited.record => if let Ok(record) = record {
+                    let status = awaited.inner.describe(from, seq, &record);
                     // The client may have gone meanwhile.
                     let _gone = sender.send(Ok(status)).await;
                 },
-                () = sender.closed() => inner.forget_receipts(from, seq),
+                () = sender.closed() => {}
             }
         });
         Ok(ReceiverStream::new(receiver))
@@ -165,44 +188,57 @@ impl Tracker {
 }
 
 /// Sends one listener its steps; ends with the last one or with the listener.
-async fn feed(
-    inner: Arc<Inner>,
-    id: Hash,
-    mut listener: watch::Receiver<Life>,
-    after: u64,
-    sender: mpsc::Sender<Result<v1::TransactionStatus, Status>>,
-) {
+async fn feed(mut listener: Listener, after: u64, sender: mpsc::Sender<Result<v1::TransactionStatus, Status>>) {
     let mut cursor = after;
     let mut told_unknown = false;
+    let life = listener.life.as_mut().expect("taken only when the listener goes");
     loop {
         let (mut steps, over) = {
-            let life = listener.borrow_and_update();
+            let life = life.borrow_and_update();
             (life.past(cursor), life.is_over())
         };
         if steps.is_empty() && cursor == 0 && !told_unknown && !over {
-            steps.push(listener.borrow().unknown());
+            steps.push(life.borrow().unknown());
             told_unknown = true;
         }
         for step in steps {
             cursor = step.cursor;
             if !matches!(timeout(PATIENCE, sender.send(Ok(step))).await, Ok(Ok(()))) {
-                return inner.forget(id, listener);
+                return;
             }
         }
         if over {
-            return inner.forget(id, listener);
+            return;
         }
         let changed = tokio::select! {
-            changed = listener.changed() => changed.is_ok(),
-            () = sender.closed() => false,
+            changed = life.changed() => changed.is_ok(),
+            () = sender.closed() => return,
         };
-        if !changed && sender.is_closed() {
-            return inner.forget(id, listener);
-        }
-        if !changed && listener.borrow().past(cursor).is_empty() {
+        if !changed && life.borrow().past(cursor).is_empty() {
             // The tracker ended with the core.
             let _gone = sender.send(Err(ApiError::Stopped.into())).await;
-            return inner.forget(id, listener);
+            return;
+        }
+    }
+}
+
+impl Listener {
+    /// One more for a transaction.
+    fn new(inner: &Arc<Inner>, id: Hash) -> Result<Listener, ApiError> {
+        let full = |_| ApiError::Busy { what: "listeners to transactions", limit: MAX_LISTENERS };
+        let room = Arc::clone(&inner.listeners).try_acquire_owned().map_err(full)?;
+        let fresh = || Watch { life: watch::Sender::new(Life::new(id, now())), brief: None };
+        let life = inner.lock().transactions.entry(id).or_insert_with(fresh).life.subscribe();
+        Ok(Listener { inner: Arc::clone(inner), id, life: Some(life), _room: room })
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let mut watches = self.inner.lock();
+        drop(self.life.take());
+        if watches.transactions.get(&self.id).is_some_and(|watch| watch.life.receiver_count() == 0) {
+            watches.remove(&self.id);
         }
     }
 }
@@ -216,18 +252,14 @@ impl Inner {
         kakera_chain::receipt::Lane { from: ChainId::Shard(from), to: ChainId::Shard(self.shard) }
     }
 
-    /// Drops a listener, and the watch with its last one.
-    fn forget(&self, id: Hash, listener: watch::Receiver<Life>) {
-        let mut watches = self.lock();
-        drop(listener);
-        if watches.transactions.get(&id).is_some_and(|watch| watch.life.receiver_count() == 0) {
-            watches.remove(&id);
-        }
+    /// The shard's tables, as long as it is here.
+    fn store(&self) -> Result<Arc<RocksStore>, ApiError> {
+        self.store.upgrade().ok_or(ApiError::Stopped)
     }
 
     /// Looks one transaction up: in the store, on the head's path, in the pool.
     async fn refresh(self: &Arc<Self>, id: Hash) -> Result<(), ApiError> {
-        let record = kakera_shard::records::transaction_record(&*self.store, &id)?;
+        let record = kakera_shard::records::transaction_record(&*self.store()?, &id)?;
         let pooled = self.core.query(move |replica, _| {
             let pooled = replica.app().pooled(&id).map(|signed: &SignedTransaction| Brief::of(&signed.transaction));
             (pooled, progress::look(replica))
@@ -305,3 +337,6 @@ impl Watches {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,10 +14,10 @@ pub const EMIT_GAS: u64 = 200;
 pub const DELIVERY_GAS: u64 = 400;
 /// Gas, at the source, of checking a bond: two keys' worth of curve arithmetic and a signature.
 pub const BOND_GAS: u64 = 2_000;
-/// Gas, at the source, of reporting evidence, for the beacon's work on it: some signatures. With the most bytes there can
-/// be, a report still fits the smallest block that a network may have.
+/// Gas, at the source, of reporting evidence, for the beacon's work on it: some signatures. Its bytes cost more
+/// ([`Rules::evidence_gas`]).
 pub const EVIDENCE_GAS: u64 = 4_000;
-/// Bytes of evidence that cost one gas more: what hashing them takes.
+/// Bytes of evidence that cost one gas more at the least: what hashing them takes.
 pub const EVIDENCE_BYTES_A_GAS: u64 = 16;
 /// A block emits at most this many receipts, returns included.
 pub const MAX_EMITTED: usize = 2_048;
@@ -80,6 +80,16 @@ impl Rules {
     /// Gas that one transaction may use: what is left when receipts use their whole share.
     pub fn transaction_gas(&self) -> u64 {
         self.fees.block_gas - self.receipt_gas()
+    }
+
+    /// Gas of reporting so many bytes of evidence, which every chain carries on to the beacon and keeps: of what one
+    /// transaction may use the same part as of a block's bytes. Who fills blocks with reports pays for full blocks; and
+    /// the longest report still fits the smallest block that a network may have.
+    pub fn evidence_gas(&self, bytes: u64) -> u64 {
+        let room = self.transaction_gas().saturating_sub(TRANSACTION_GAS + ACCOUNT_GAS + EMIT_GAS + EVIDENCE_GAS);
+        let part = u128::from(bytes) * u128::from(room) / u128::from(self.fees.block_bytes.max(1));
+        let part = u64::try_from(part).unwrap_or(u64::MAX).max(bytes / EVIDENCE_BYTES_A_GAS);
+        EVIDENCE_GAS.saturating_add(part)
     }
 
     /// The fixed price of delivering one receipt, in the smallest unit: its gas at the network's first base fee.

@@ -42,8 +42,9 @@
 //! nobody can answer in another's name; replays and answers after a change of target are ignored. What cannot
 //! come from an honest peer (a [`Fault`] that [`Fault::is_proof`]) excludes that peer for as long as the fetch lives. Silence
 //! and not holding the block only cost a rest, growing with each, and after [`FetchConfig::strikes`] of them in a row the
-//! peer is left out until the target changes or it is added again. When nobody is left, or all who are have just said that
-//! they do not hold the block, that is a typed [`Stall`].
+//! peer is left out until the target changes, or until it is added again after its rest. When nobody is left, or all who are
+//! have just said that they do not hold the block, that is a typed [`Stall`]. Then, and whenever nothing good has come for
+//! [`FetchConfig::patience_ms`], whoever drives the fetch looks for another target ([`Fetch::wants_another`]).
 //!
 //! **Another target** begins again with nothing: parts of different roots never mix. A network in which committees change
 //! by epochs names one block an epoch, whose version peers hold by structural sharing, so that is rare.

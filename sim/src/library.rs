@@ -47,12 +47,16 @@ const HONEST: Files = files![
 const EPOCHS: Files = files![
     "rotation"
     "rotation-of-many"
+    "sampled-beacon"
+    "sampled-beacon-faults"
     "rotation-faults"
     "rotation-byzantine"
     "rotation-everything"
     "dead-committee"
     "slashing"
+    "slashing-faults"
     "newcomers"
+    "newcomers-faults"
 ];
 
 /// Members that do not keep the rules.

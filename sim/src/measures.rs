@@ -8,10 +8,10 @@ use crate::{
     twist::evidence,
     workload::{Fate, Workload},
 };
-use kakera_beacon::BeaconState;
+use kakera_beacon::{BeaconState, Registry, Status};
 use kakera_chain::{
     BlockId,
-    units::{ChainId, Height},
+    units::{ChainId, Height, ValidatorId},
 };
 use kakera_shard::ShardState;
 use serde::Serialize;
@@ -48,6 +48,12 @@ pub struct Measures {
     pub fallbacks: u64,
     /// Certified blocks that roots left out, each counted once.
     pub left_out: u64,
+    /// Validators that came while the network ran.
+    pub bonded: u64,
+    /// Validators that left and were paid their stake.
+    pub paid_out: u64,
+    /// Validators that lost their stake.
+    pub slashed: u64,
     /// Processes killed.
     pub crashes: u64,
     /// Batches lost with them.
@@ -84,6 +90,10 @@ pub struct Measures {
     pub nodes: (u64, u64),
     /// Signatures checked, and verdicts recalled.
     pub signatures: (u64, u64),
+    #[serde(skip)]
+    came: BTreeSet<ValidatorId>,
+    #[serde(skip)]
+    left: BTreeSet<ValidatorId>,
     #[serde(skip)]
     lost: BTreeSet<BlockId>,
     #[serde(skip)]
@@ -195,13 +205,27 @@ impl Measures {
     }
 
     /// A beacon block became certified at an honest node.
-    pub fn certified_beacon(&mut self, now: Moment, certified: &Certified<BeaconState>) {
+    pub fn certified_beacon(&mut self, now: Moment, certified: &Certified<BeaconState>, setup: &Setup) {
         self.certified_at(now, ChainId::Beacon);
+        self.look_at_stake(&certified.executed.state.registry, setup);
         let fallbacks = certified.executed.state.shards.iter().map(|record| record.fallbacks).sum();
         self.fallbacks = self.fallbacks.max(fallbacks);
         if let Some(age) = self.age(now, &certified.id) {
             self.beacon_finality.add(age);
         }
+    }
+
+    /// Who has come, left and lost its stake. Those that are gone are forgotten by the registry after a while, but not here.
+    fn look_at_stake(&mut self, registry: &Registry, setup: &Setup) {
+        if registry.terms().is_none() {
+            return;
+        }
+        let newcomers = setup.newcomers();
+        self.came.extend(newcomers.into_iter().filter(|id| registry.get(*id).is_some()));
+        let gone = registry.iter().filter(|(_, validator)| matches!(validator.status, Status::Withdrawn { .. }));
+        self.left.extend(gone.map(|(id, _)| id));
+        self.slashed = self.slashed.max(registry.slashed().len() as u64);
+        (self.bonded, self.paid_out) = (self.came.len() as u64, self.left.len() as u64);
     }
 
     /// Sums up what nodes and clients counted.

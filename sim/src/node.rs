@@ -107,7 +107,7 @@ pub enum Machine {
     /// Of the beacon.
     Beacon(Box<Replica<BeaconRules>>, BeaconShell),
     /// Of a shard, with its own copy of the beacon chain.
-    Shard(Box<Replica<ShardRules>>, Box<Observer>, ShardShell),
+    Shard(Box<Replica<ShardRules>>, Box<Observer>, Box<ShardShell>),
 }
 
 /// What a replica is given.
@@ -279,7 +279,7 @@ impl Machine {
                 let ChainId::Shard(shard) = node.chain else { unreachable!("a shard's rules run on a shard") };
                 let replica = Replica::open(config, *rules, store)?;
                 let observer = Machine::observer(setup, shard, node, &replica, local)?;
-                let shell = ShardShell::new(setup, shard, node.place, now);
+                let shell = Box::new(ShardShell::new(setup, shard, node.place, now));
                 Machine::Shard(Box::new(replica), Box::new(observer), shell)
             }
         })

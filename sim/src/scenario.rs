@@ -89,11 +89,21 @@ pub struct EpochShape {
     /// Validators that are bonded while the network runs, and leave once they have served; they need seats that cost
     /// something.
     pub newcomers: u16,
+    /// Seats of the beacon's committee, drawn anew each epoch; 0: all beacon validators sit in it.
+    pub beacon_seats: u16,
 }
 
 impl Default for EpochShape {
     fn default() -> EpochShape {
-        EpochShape { slots: 12, fallback_slots: 6, rotation_per_mille: 250, unbonding: 4, seat: 0, newcomers: 0 }
+        EpochShape {
+            slots: 12,
+            fallback_slots: 6,
+            rotation_per_mille: 250,
+            unbonding: 4,
+            seat: 0,
+            newcomers: 0,
+            beacon_seats: 0,
+        }
     }
 }
 
@@ -475,6 +485,7 @@ impl Scenario {
             ("network.epochs.unbonding", epochs.unbonding, 2..=1_000, "2 to 1000"),
             ("network.epochs.seat", epochs.seat, 0..=1 << 40, "0 to 2^40"),
             ("network.epochs.newcomers", u64::from(epochs.newcomers), 0..=epochs.seat.min(64), "0 to 64"),
+            ("network.epochs.beacon_seats", u64::from(epochs.beacon_seats), 0..=1_024, "0 to 1024"),
         ];
         let of_epochs = of_epochs.into_iter().filter(|_| shape.epochs.is_some());
         for (field, found, range, allowed) in ranges.into_iter().chain(of_epochs) {

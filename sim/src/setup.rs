@@ -270,7 +270,7 @@ fn genesis_of(
             slots: epochs.slots,
             fallback_slots: epochs.fallback_slots,
             rotation_per_mille: epochs.rotation_per_mille,
-            beacon_seats: None,
+            beacon_seats: Some(epochs.beacon_seats.into()).filter(|seats| *seats > 0),
             unbonding: epochs.unbonding,
         }),
         staking: shape.epochs.filter(|epochs| epochs.seat > 0).map(|epochs| Staking {

@@ -59,6 +59,8 @@ pub struct ShardShell {
     /// When to open the next stream, or to leave a silent one.
     open_at: Option<Moment>,
     leave_at: Moment,
+    /// Whose stream was asked for last.
+    source: Option<NodeId>,
     /// The crosslink that waits for an answer.
     attempt: Option<Attempt>,
     attempts: u64,
@@ -85,6 +87,7 @@ impl ShardShell {
             useful: false,
             open_at: Some(now),
             leave_at: now,
+            source: None,
             attempt: None,
             attempts: 0,
             beacon: usize::from(shard.0) + usize::from(place),
@@ -142,7 +145,7 @@ impl ShardShell {
         attempt.tried += 1;
         let (id, crosslink) = (attempt.id, attempt.crosslink.clone());
         let to = self.beacon.wrapping_add(attempt.tried - 1);
-        Some((to, Delivery::Crosslink { from: me, attempt: id, crosslink }))
+        Some((to, Delivery::Crosslink { from: me, attempt: id, crosslink, handed_on: false }))
     }
 
     /// A beacon node has answered.
@@ -152,9 +155,14 @@ impl ShardShell {
         }
     }
 
-    /// The beacon node whose stream is open, of so many.
-    pub fn follows(&self, nodes: usize) -> Option<usize> {
-        self.open_at.is_none().then(|| self.following.index() % nodes.max(1))
+    /// A stream is asked for of this beacon node.
+    pub fn asks(&mut self, node: NodeId) {
+        self.source = Some(node);
+    }
+
+    /// The beacon node whose stream is open.
+    pub fn follows(&self) -> Option<NodeId> {
+        self.source.filter(|_| self.open_at.is_none())
     }
 
     /// Whether a stream is the one that is read.

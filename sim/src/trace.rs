@@ -116,7 +116,7 @@ impl fmt::Display for Heard<'_> {
                 let finality = &blocks.certificate.finality;
                 write!(f, "beacon block {} {} on stream {stream}", finality.height, Short(&finality.block.0))
             }
-            Delivery::Crosslink { from, attempt, crosslink } => {
+            Delivery::Crosslink { from, attempt, crosslink, .. } => {
                 let finality = &crosslink.certificate.finality;
                 write!(f, "crosslink {attempt} of {from} up to height {} {}", finality.height, Short(&finality.block.0))
             }

@@ -8,10 +8,10 @@ use crate::{
 use kakera_chain::{
     block::Header,
     codec,
-    genesis::Epochs,
+    genesis::{Epochs, Role},
     units::{ChainId, ShardId},
 };
-use kakera_deploy::Profile;
+use kakera_deploy::{Profile, profiles::ValidatorGroup};
 use kakera_proto::v1::{
     self, EpochState, GetBlockRequest, GetEpochRequest, GetStatusRequest, chains_client::ChainsClient,
     get_block_request::Which, validators_client::ValidatorsClient,
@@ -24,6 +24,15 @@ pub fn rotation(slots: u64, fallback_slots: u64) -> Profile {
     let profile = Profile::load("rotation").expect("a built-in profile");
     let epochs = profile.epochs.map(|epochs| Epochs { slots, fallback_slots, ..epochs });
     Profile { epochs, ..profile }
+}
+
+/// The same with seven beacon validators, four of which are drawn into the beacon's committee; two shards of four seats, and
+/// two who stand by.
+pub fn sampled(slots: u64, fallback_slots: u64) -> Profile {
+    let profile = rotation(slots, fallback_slots);
+    let epochs = profile.epochs.map(|epochs| Epochs { beacon_seats: Some(4), ..epochs });
+    let group = |role, count| ValidatorGroup { role, count, seats: 1 };
+    Profile { shards: 2, epochs, validators: vec![group(Role::Beacon, 7), group(Role::Shard, 10)], ..profile }
 }
 
 /// A chain's name on the wire.
@@ -80,8 +89,8 @@ pub struct Seen {
     pub late: Vec<String>,
     /// Of how many named validators it was looked at.
     pub looked_at: usize,
-    /// By shard and height: the epoch of a certified block's era, and its slot.
-    pub blocks: BTreeMap<(ShardId, u64), (u64, u64)>,
+    /// By chain and height: the epoch of a certified block's era, and its slot.
+    pub blocks: BTreeMap<(ChainId, u64), (u64, u64)>,
 }
 
 impl Seen {
@@ -131,29 +140,37 @@ impl Seen {
     /// If a recorded block is another now, or nobody holds a block that is next.
     pub fn take_down(&mut self, net: &Net, state: &EpochState, alive: &BTreeSet<String>) {
         for shard in &state.shards {
-            let number = ShardId(u16::try_from(shard.shard).expect("a shard"));
-            let chain = ChainId::Shard(number);
-            let members: Vec<&String> =
-                shard.committee.iter().map(|holder| &holder.name).filter(|name| alive.contains(*name)).collect();
-            let next = self.blocks.range(..(ShardId(number.0 + 1), 0)).next_back();
-            let next = next.filter(|((shard, _), _)| *shard == number).map_or(1, |((_, height), _)| height + 1);
+            let chain = ChainId::Shard(ShardId(u16::try_from(shard.shard).expect("a shard")));
             let recorded =
                 self.recorded.range(..(shard.shard + 1, 0)).next_back().map_or(0, |((_, height), _)| *height);
-            for height in next..=recorded {
-                let order = members.iter().copied().chain(alive);
-                let found = order.into_iter().find_map(|node| net.block_of(node, chain, height).ok());
-                let Some(block) = found else {
+            for height in self.next_of(chain)..=recorded {
+                let Some(block) = found(net, chain, height, &shard.committee, alive) else {
                     // Whoever had it may be dead.
-                    assert!(shard.fallbacks > 0, "nobody holds block {height} of shard {number}");
+                    assert!(shard.fallbacks > 0, "nobody holds block {height} of {chain}");
                     continue;
                 };
                 if let Some(id) = self.recorded.get(&(shard.shard, height)) {
-                    assert_eq!(block.id, *id, "block {height} of shard {number} was recorded and is another now");
+                    assert_eq!(block.id, *id, "block {height} of {chain} was recorded and is another now");
                 }
-                let header: Header = codec::decode(&block.header, Header::MAX_BYTES).expect("a header");
-                self.blocks.insert((number, height), (header.epoch.0, header.slot.0));
+                self.take(chain, height, &block);
             }
         }
+        for height in self.next_of(ChainId::Beacon)..=state.height {
+            let block = found(net, ChainId::Beacon, height, &state.beacon, alive);
+            let block = block.unwrap_or_else(|| panic!("nobody holds beacon block {height}"));
+            self.take(ChainId::Beacon, height, &block);
+        }
+    }
+
+    /// The height above the highest block taken down.
+    fn next_of(&self, chain: ChainId) -> u64 {
+        let newest = self.blocks.range((chain, 0)..=(chain, u64::MAX)).next_back();
+        newest.map_or(1, |((_, height), _)| height + 1)
+    }
+
+    fn take(&mut self, chain: ChainId, height: u64, block: &v1::BlockInfo) {
+        let header: Header = codec::decode(&block.header, Header::MAX_BYTES).expect("a header");
+        self.blocks.insert((chain, height), (header.epoch.0, header.slot.0));
     }
 
     /// The changes of era in the blocks taken down, and the greatest number of slots between two blocks of one era.
@@ -161,19 +178,31 @@ impl Seen {
         let (mut changes, mut most) = (Vec::new(), 0);
         let all: Vec<_> = self.blocks.iter().collect();
         for pair in all.windows(2) {
-            let [((shard, _), (epoch, slot)), ((other, _), (next_epoch, next_slot))] = pair else { continue };
-            if shard != other {
+            let [((chain, _), (epoch, slot)), ((other, _), (next_epoch, next_slot))] = pair else { continue };
+            if chain != other {
                 continue;
             }
             let gap = next_slot - slot;
             if epoch == next_epoch {
                 most = most.max(gap);
             } else {
-                changes.push(Change { shard: *shard, epoch: *next_epoch, gap });
+                changes.push(Change { chain: *chain, epoch: *next_epoch, gap });
             }
         }
         (changes, most)
     }
+}
+
+/// A certified block, from a member of the committee if one has it.
+fn found(
+    net: &Net,
+    chain: ChainId,
+    height: u64,
+    committee: &[v1::SeatHolder],
+    alive: &BTreeSet<String>,
+) -> Option<v1::BlockInfo> {
+    let members = committee.iter().map(|holder| &holder.name).filter(|name| alive.contains(*name));
+    members.chain(alive).find_map(|node| net.block_of(node, chain, height).ok())
 }
 
 /// Waits until every node is in epoch `epoch`, and checks that all name the same committees, and that every member's
@@ -209,34 +238,40 @@ pub fn agree(net: &Net, alive: &BTreeSet<String>, epoch: u64) -> EpochState {
         }
     }
     let state = first.expect("somebody is alive");
+    seated(net, alive, ChainId::Beacon, state.epoch, &state.beacon);
     for shard in &state.shards {
-        let wanted: Vec<(String, u64)> =
-            shard.committee.iter().map(|holder| (holder.name.clone(), u64::from(holder.seats))).collect();
         let chain = ChainId::Shard(ShardId(u16::try_from(shard.shard).expect("a shard")));
-        for holder in shard.committee.iter().filter(|holder| alive.contains(&holder.name)) {
-            until(&format!("{} to take its seat in shard {}", holder.name, shard.shard), || {
-                let status = net.status_of(&holder.name, chain).map_err(|status| status.to_string())?;
-                if status.epoch > shard.era {
-                    return Ok::<(), String>(());
-                }
-                let found: Vec<(String, u64)> =
-                    status.members.iter().map(|member| (member.validator.clone(), member.weight)).collect();
-                check(status.epoch == shard.era && status.phase == "active", || {
-                    format!("era {}, {}", status.epoch, status.phase)
-                })?;
-                assert_eq!(found, wanted, "{} has another committee than was drawn", holder.name);
-                Ok(())
-            });
-        }
+        seated(net, alive, chain, shard.era, &shard.committee);
     }
     state
+}
+
+/// Waits until every living member of a committee takes part in the era, in exactly this committee; or the era is over.
+fn seated(net: &Net, alive: &BTreeSet<String>, chain: ChainId, era: u64, committee: &[v1::SeatHolder]) {
+    let wanted: Vec<(String, u64)> =
+        committee.iter().map(|holder| (holder.name.clone(), u64::from(holder.seats))).collect();
+    for holder in committee.iter().filter(|holder| alive.contains(&holder.name)) {
+        until(&format!("{} to take its seat in {chain}", holder.name), || {
+            let status = net.status_of(&holder.name, chain).map_err(|status| status.to_string())?;
+            if status.epoch > era {
+                return Ok::<(), String>(());
+            }
+            let found: Vec<(String, u64)> =
+                status.members.iter().map(|member| (member.validator.clone(), member.weight)).collect();
+            check(status.epoch == era && status.phase == "active", || {
+                format!("era {}, {}", status.epoch, status.phase)
+            })?;
+            assert_eq!(found, wanted, "{} has another committee than was drawn", holder.name);
+            Ok(())
+        });
+    }
 }
 
 /// A change of era as the chain shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// The shard.
-    pub shard: ShardId,
+    /// The chain.
+    pub chain: ChainId,
     /// The era that began.
     pub epoch: u64,
     /// Slots from the last block of the era before to the first of this one.

@@ -2,13 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "for suites")]
 use crate::{
-    epochs::{Change, Seen, rotation},
+    epochs::{Change, Seen},
     load::Sender,
     net::Net,
     orders::{CROSS_FEE, Signed, Wallet},
     wait::{check, until},
 };
 use kakera_chain::units::ShardId;
+use kakera_deploy::Profile;
 use std::{
     collections::BTreeSet,
     thread,
@@ -80,9 +81,10 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Starts the network with epochs of so many slots.
-    pub fn new(slots: u64, fallback_slots: u64) -> Stage {
-        let net = Net::start(&rotation(slots, fallback_slots));
+    /// Starts a network that has epochs.
+    pub fn new(profile: &Profile) -> Stage {
+        let slots = profile.epochs.unwrap().slots;
+        let net = Net::start(profile);
         let shards = net.all_shards();
         let senders = shards.iter().flat_map(|shard| Sender::crowd(&net, "rotation", *shard, 1, 100_000)).collect();
         let crossings = shards.iter().map(|shard| Crossing::new(&net, *shard, 100_000)).collect();

@@ -3,19 +3,20 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 use kakera_chain::units::{ChainId, ShardId};
+use kakera_proto::v1::SeatHolder;
 use kakera_tests::{
-    epochs::agree,
+    epochs::{agree, rotation, sampled},
     stage::Stage,
     wait::{check, until},
 };
-use std::time::Instant;
+use std::{collections::BTreeSet, time::Instant};
 
 /// Slots an epoch: 12 s.
 const SLOTS: u64 = 60;
 
 #[test]
 fn ten_epochs_of_rotation_under_load_lose_nothing_and_pause_nobody() {
-    let mut stage = Stage::new(SLOTS, SLOTS / 2);
+    let mut stage = Stage::new(&rotation(SLOTS, SLOTS / 2));
     for epoch in 1..=10 {
         stage.run_until(epoch);
         let state = agree(&stage.net, &stage.alive, epoch);
@@ -38,7 +39,7 @@ fn ten_epochs_of_rotation_under_load_lose_nothing_and_pause_nobody() {
     let gaps: Vec<u64> = changes.iter().map(|change| change.gap).collect();
     println!("{} changes of era, slots between their blocks {gaps:?}; within eras at most {pause}", changes.len());
     println!("{looked} named validators looked at, none late; {looks} looks at the supply");
-    assert!(changes.len() >= 27, "three shards, ten epochs: {changes:?}");
+    assert!(changes.len() >= 36, "three shards and the beacon, ten epochs: {changes:?}");
     assert!(looked >= 60, "{looked} named validators were looked at");
     let late = changes.iter().filter(|change| change.gap > 3).count() as u64;
     let fallbacks: u64 = state.shards.iter().map(|shard| shard.fallbacks).sum();
@@ -47,7 +48,7 @@ fn ten_epochs_of_rotation_under_load_lose_nothing_and_pause_nobody() {
 
 #[test]
 fn two_processes_killed_at_a_change_of_era_come_back_into_it() {
-    let mut stage = Stage::new(SLOTS, SLOTS / 2);
+    let mut stage = Stage::new(&rotation(SLOTS, SLOTS / 2));
     stage.run_until(1);
     let state = stage.net.epoch(&stage.node()).unwrap();
     // One that sits in both epochs, and a beacon validator.
@@ -81,7 +82,7 @@ fn two_processes_killed_at_a_change_of_era_come_back_into_it() {
 #[test]
 fn a_committee_that_dies_is_replaced_within_an_epoch_and_what_it_alone_had_is_lost_by_name() {
     let (slots, fallback) = (SLOTS, SLOTS / 2);
-    let mut stage = Stage::new(slots, fallback);
+    let mut stage = Stage::new(&rotation(slots, fallback));
     stage.run_until(2);
     let state = agree(&stage.net, &stage.alive, 2);
     stage.seen.take_down(&stage.net, &state, &stage.alive);
@@ -163,6 +164,43 @@ fn a_committee_that_dies_is_replaced_within_an_epoch_and_what_it_alone_had_is_lo
     }
     let (changes, _) = stage.finish();
     println!("{changes:?}");
+}
+
+#[test]
+fn a_sampled_beacon_committee_changes_every_epoch_and_pauses_nobody() {
+    let mut stage = Stage::new(&sampled(SLOTS, SLOTS / 2));
+    let (mut committees, mut away, mut back) = (BTreeSet::new(), None, 0);
+    for epoch in 1..=6 {
+        stage.run_until(epoch);
+        let state = agree(&stage.net, &stage.alive, epoch);
+        stage.seen.take_down(&stage.net, &state, &stage.alive);
+        let names =
+            |holders: &[SeatHolder]| -> BTreeSet<String> { holders.iter().map(|holder| holder.name.clone()).collect() };
+        let (seated, next) = (names(&state.beacon), names(&state.beacon_next));
+        assert_eq!(state.beacon.iter().map(|holder| holder.seats).sum::<u32>(), 4, "{seated:?}");
+        assert!(seated.iter().chain(&next).all(|name| name.starts_with("beacon-")), "{seated:?} {next:?}");
+        // One that had no seat, was named, and was away for a while sits now, and takes part: that was waited for.
+        back += usize::from(away.take().is_some_and(|name| seated.contains(&name)));
+        if let Some(named) = next.difference(&seated).next() {
+            stage.net.kill(std::slice::from_ref(named));
+            stage.alive.remove(named);
+            while stage.round().is_none_or(|(now, slot)| now == state.epoch && slot < SLOTS / 3) {}
+            stage.net.restart(named);
+            stage.alive.insert(named.clone());
+            away = Some(named.clone());
+        }
+        committees.insert(seated);
+    }
+    let (changes, pause) = stage.finish();
+    println!("beacon committees: {committees:?}");
+    println!("{back} of its members were away while they were only named; within eras at most {pause} slots");
+    println!("{changes:?}");
+    assert!(committees.len() >= 2 && back >= 1, "{committees:?}, {back}");
+    let beacon = changes.iter().filter(|change| change.chain == ChainId::Beacon).count();
+    assert!(beacon >= 6, "{changes:?}");
+    let state = stage.net.epoch(&stage.node()).unwrap();
+    let late = changes.iter().filter(|change| change.gap > 3).count() as u64;
+    assert!(late <= state.shards.iter().map(|shard| shard.fallbacks).sum(), "{changes:?}");
 }
 
 /// The recorded heights of all shards.

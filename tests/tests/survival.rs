@@ -201,7 +201,7 @@ fn two_of_four_dead_stop_a_shard_which_says_so_and_goes_on_when_one_returns() {
     let shown = program::run(program::kakera(net.network().dir()).args(["--json", "status"]), PATIENCE);
     assert_eq!(shown.code, Some(0), "{}", shown.all());
     println!("kakera status: {}", notes(&shown.output));
-    assert!(notes(&shown.output).contains("stalled"), "{}", shown.output);
+    assert!(notes(&shown.output).contains("stands still"), "{}", shown.output);
     for name in &dead {
         assert!(notes(&shown.output).contains(&format!("{name} is silent")), "{}", shown.output);
     }

@@ -10,6 +10,7 @@ use kakera_proto::v1::{self, chains_client::ChainsClient, validators_client::Val
 use kakera_tests::{
     epochs::rotation,
     net::Net,
+    orders::Wallet,
     program::{self, Ended},
     wait::{check, until_within},
 };
@@ -17,7 +18,7 @@ use serde_json::Value;
 use std::{
     fs,
     net::TcpListener,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -25,6 +26,8 @@ use std::{
 /// Slots an epoch: 8 s.
 const SLOTS: u64 = 40;
 const SEATS: u32 = 4;
+/// What they cost.
+const STAKE: u64 = 4_000_000_000;
 /// How long a step that takes a few epochs may take.
 const EPOCHS: Duration = Duration::from_secs(240);
 
@@ -63,70 +66,111 @@ fn seat(net: &Net, id: u32) -> Option<ShardId> {
     state.shards.iter().find(here).map(|shard| ShardId(u16::try_from(shard.shard).unwrap()))
 }
 
+/// A validator that joins by the command that its operator gives, in a directory of its own.
+struct Newcomer<'a> {
+    net: &'a Net,
+    dir: PathBuf,
+    endpoint: String,
+    beacon: String,
+    checkpoint: Option<String>,
+}
+
+impl Newcomer<'_> {
+    fn new<'a>(net: &'a Net, dir: PathBuf, checkpoint: Option<String>) -> Newcomer<'a> {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let beacon = net.network().process("beacon-0").unwrap().endpoint.clone();
+        Newcomer { net, dir, endpoint: format!("127.0.0.1:{port}"), beacon, checkpoint }
+    }
+
+    fn join(&self) -> Ended {
+        let (id, at, seats) = (self.net.genesis().id.to_string(), self.dir.display().to_string(), SEATS.to_string());
+        let mut arguments = vec!["validator", "join", "--beacon", &self.beacon, "--network", &id, "--dir", &at];
+        arguments.extend(["--endpoint", &self.endpoint, "--seats", &seats, "--no-start"]);
+        arguments.extend(self.checkpoint.iter().flat_map(|root| ["--checkpoint", root]));
+        kakera(self.net, &arguments)
+    }
+
+    fn owner(&self) -> Wallet {
+        let key = kakera_deploy::files::read_key(&self.dir.join("owner.key")).unwrap();
+        Wallet::of(key, self.net.shards())
+    }
+
+    fn key(&self) -> PublicKey {
+        kakera_deploy::files::read_key(&self.dir.join("key")).unwrap().public()
+    }
+
+    /// Joins: it is told what is missing, is given that, and bonds. Returns its number.
+    fn bond(&self) -> u32 {
+        // Nobody has paid yet: it says what is missing, and where to.
+        let poor = self.join();
+        assert_eq!(poor.code, Some(4), "{}", poor.all());
+        let owner = self.owner();
+        assert!(poor.all().contains(&owner.address.to_string()), "{}", poor.all());
+        self.net.fund(&[&owner], STAKE + 10_000_000);
+        let bonded = json(&self.join());
+        assert_eq!((bonded["seats"].as_u64(), bonded["stake"].as_u64()), (Some(SEATS.into()), Some(STAKE)));
+        assert_eq!(self.join().code, Some(0), "given again, it bonds nothing again");
+        assert_eq!(listed(self.net, &self.key()).unwrap().seats, SEATS);
+        u32::try_from(bonded["id"].as_u64().unwrap()).unwrap()
+    }
+
+    fn start(&self) -> Running {
+        let log = fs::File::create(self.dir.join("log.txt")).unwrap();
+        let mut command = Command::new(program::kakera_path().with_file_name("kakera-shard"));
+        command.arg("--config").arg(self.dir.join("node.toml")).stdin(Stdio::null());
+        Running(command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap())
+    }
+
+    fn said(&self) -> String {
+        fs::read_to_string(self.dir.join("log.txt")).unwrap_or_default()
+    }
+
+    /// Waits until it is drawn, and until others have counted its votes.
+    fn serves(&self, validator: u32) {
+        let (net, key) = (self.net, self.key());
+        until_within(EPOCHS, "the newcomer to be active", || {
+            let status = listed(net, &key)?.status;
+            check(status == "active", || status)
+        });
+        until_within(EPOCHS, "its votes to count", || {
+            let sits = seat(net, validator).ok_or("it sits nowhere")?;
+            let state = net.epoch("beacon-1").map_err(|status| status.to_string())?;
+            let members = &state.shards[usize::from(sits.0)].committee;
+            let other = members.iter().find(|holder| holder.validator != validator && !holder.name.is_empty());
+            let Some(other) = other else { return Err("it sits alone".to_owned()) };
+            let status = net.status_of(&other.name, ChainId::Shard(sits)).map_err(|status| status.to_string())?;
+            let place = members.iter().position(|holder| holder.validator == validator);
+            let messages = place.and_then(|place| status.members.get(place)).map_or(0, |member| member.messages);
+            check(messages > 0, || format!("{messages} messages of {}", status.epoch))
+        });
+        until_within(EPOCHS, "it to earn", || {
+            let rewards = listed(net, &key)?.rewards;
+            check(rewards > 0, || "nothing".to_owned())
+        });
+    }
+}
+
 #[test]
 fn a_newcomer_joins_is_drawn_votes_leaves_and_gets_back_its_stake_and_rewards() {
     let net = Net::start(&rotation(SLOTS, SLOTS / 2));
     let place = tempfile::tempdir().unwrap();
-    let dir = place.path().join("newcomer");
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let (endpoint, at) = (format!("127.0.0.1:{port}"), dir.display().to_string());
-    let beacon = net.network().process("beacon-0").unwrap().endpoint.clone();
-    let id = net.genesis().id.to_string();
-    let joining = |extra: &[&str]| {
-        let base = ["validator", "join", "--beacon", &beacon, "--network", &id, "--dir", &at, "--endpoint", &endpoint];
-        let seats = SEATS.to_string();
-        kakera(&net, &[&base[..], &["--seats", &seats, "--no-start"], extra].concat())
-    };
-
-    // Nobody has paid yet: it says what is missing, and where to.
-    let poor = joining(&[]);
-    assert_eq!(poor.code, Some(4), "{}", poor.all());
-    let owner = kakera_deploy::files::read_key(&dir.join("owner.key")).unwrap();
-    let owner = kakera_tests::orders::Wallet::of(owner, net.shards());
-    assert!(poor.all().contains(&owner.address.to_string()), "{}", poor.all());
-    let given = u64::from(SEATS) * 1_000_000_000 + 10_000_000;
-    net.fund(&[&owner], given);
-    let bonded = json(&joining(&[]));
-    assert_eq!((bonded["seats"].as_u64(), bonded["stake"].as_u64()), (Some(SEATS.into()), Some(4_000_000_000)));
-    let validator = u32::try_from(bonded["id"].as_u64().unwrap()).unwrap();
-    let key = kakera_deploy::files::read_key(&dir.join("key")).unwrap().public();
-    assert_eq!(joining(&[]).code, Some(0), "given again, it bonds nothing again");
-    assert_eq!(listed(&net, &key).unwrap().seats, SEATS);
-
-    let log = fs::File::create(dir.join("log.txt")).unwrap();
-    let shard = program::kakera_path().with_file_name("kakera-shard");
-    let mut command = Command::new(shard);
-    command.arg("--config").arg(dir.join("node.toml")).stdin(Stdio::null());
-    let mut running = Running(command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
-    let said = || fs::read_to_string(dir.join("log.txt")).unwrap_or_default();
-
-    until_within(EPOCHS, "the newcomer to be active", || {
-        let status = listed(&net, &key)?.status;
-        check(status == "active", || status)
-    });
-    let sits = until_within(EPOCHS, "the newcomer to sit in a committee", || seat(&net, validator).ok_or("nowhere"));
-    until_within(EPOCHS, "its votes to count", || {
-        let state = net.epoch("beacon-1").map_err(|status| status.to_string())?;
-        let members = &state.shards[usize::from(sits.0)].committee;
-        let other = members.iter().find(|holder| holder.validator != validator && !holder.name.is_empty());
-        let Some(other) = other else { return Err("it sits alone".to_owned()) };
-        let status = net.status_of(&other.name, ChainId::Shard(sits)).map_err(|status| status.to_string())?;
-        let place = members.iter().position(|holder| holder.validator == validator);
-        let messages = place.and_then(|place| status.members.get(place)).map_or(0, |member| member.messages);
-        check(messages > 0, || format!("{messages} messages of {}", status.epoch))
-    });
-    until_within(EPOCHS, "it to earn", || {
-        let rewards = listed(&net, &key)?.rewards;
-        check(rewards > 0, || "nothing".to_owned())
-    });
+    let newcomer = Newcomer::new(&net, place.path().join("newcomer"), None);
+    let validator = newcomer.bond();
+    let (owner, key, beacon) = (newcomer.owner(), newcomer.key(), newcomer.beacon.clone());
+    let mut running = newcomer.start();
+    newcomer.serves(validator);
 
     let first = checkpoint(&net);
     let before = net.account("beacon-1", &owner.address).unwrap().balance;
-    let owner_key = dir.join("owner.key").display().to_string();
+    let owner_key = newcomer.dir.join("owner.key").display().to_string();
     let number = validator.to_string();
     let left = kakera(&net, &["validator", "exit", &number, "--node", &beacon, "--from", &owner_key]);
     assert_eq!(left.code, Some(0), "{}", left.all());
     let fees = before - net.account("beacon-1", &owner.address).unwrap().balance;
+    // Meanwhile another one joins, and knows of the chain only what follows a checkpoint.
+    let second = Newcomer::new(&net, place.path().join("second"), Some(first.0.clone()));
+    let its_number = second.bond();
+    let mut also_running = second.start();
     let last = until_within(EPOCHS, "it to be let go", || {
         let listed = listed(&net, &key)?;
         check(listed.status == "withdrawable", || listed.status.clone()).map(|()| listed)
@@ -142,12 +186,15 @@ fn a_newcomer_joins_is_drawn_votes_leaves_and_gets_back_its_stake_and_rewards() 
             format!("{balance}, not {before} - {fees} + {stake} + {rewards}")
         })
     });
-    assert_eq!(stake, u64::from(SEATS) * 1_000_000_000);
+    assert_eq!(stake, STAKE);
     println!("paid back: stake {stake} and rewards {rewards}");
-    assert!(running.0.try_wait().unwrap().is_none(), "the newcomer's process ended: {}", said());
+    assert!(running.0.try_wait().unwrap().is_none(), "the newcomer's process ended: {}", newcomer.said());
+    second.serves(its_number);
+    assert!(second.said().contains("followed from a checkpoint"), "{}", second.said());
+    assert!(also_running.0.try_wait().unwrap().is_none(), "the second one's process ended: {}", second.said());
     let state = net.beacon_state("beacon-1").unwrap();
     assert_eq!(state.conserved_total, state.genesis_supply);
-    drop(running);
+    drop((running, also_running));
     a_machine_that_begins_at_a_checkpoint(&net, place.path(), &first);
 }
 

@@ -55,7 +55,9 @@ fn the_first_block_of_a_later_epoch_turns_the_state_and_epochs_slept_through_are
     play.block(7 * SLOTS - 1, 0, &[]);
     assert_eq!(turned(&play), (6, 7 * SLOTS - 1));
     assert_eq!(play.state().seating.current, named, "the committees that were next act in whatever epoch comes");
-    assert_eq!(play.state().eras.keys().map(|(_, epoch)| epoch.0).min(), Some(6), "older ones are past evidence");
+    let older: Vec<_> = play.state().eras.keys().filter(|(_, epoch)| epoch.0 < 6).copied().collect();
+    let serving: Vec<_> = (0..3).map(|shard| (ChainId::Shard(ShardId(shard)), Epoch(0))).collect();
+    assert_eq!(older, serving, "others are past evidence");
 }
 
 #[test]
@@ -87,8 +89,13 @@ fn committees_are_known_one_epoch_ahead_and_rotate_within_the_bound() {
 
 /// Epochs 0 to 2 with the same reveals, a bond of four seats recorded in a block of this slot, if there is one.
 fn bonded_at(when: Option<u64>) -> Play {
+    bonded(when, 2 * SLOTS + 2)
+}
+
+/// The same up to the block below a slot.
+fn bonded(when: Option<u64>, until: u64) -> Play {
     let mut play = Play::new();
-    for slot in 1..2 * SLOTS + 2 {
+    for slot in 1..until {
         let mut items = vec![play.reveal(0)];
         if slot % SLOTS == 1 {
             items.extend(play.heartbeats());
@@ -119,6 +126,23 @@ fn who_joins_after_the_row_is_frozen_cannot_change_the_draw() {
         let with = seating(Some(after));
         assert_eq!((&with.current, &with.next), (&without.current, &without.next), "bonded in slot {after}");
         assert!(knows(&with.shards), "but it stands in the next row");
+    }
+}
+
+#[test]
+fn who_joins_after_the_row_is_frozen_cannot_change_whom_a_fallback_names() {
+    // No shard follows into epoch 2.
+    let replaced = |when| {
+        let mut play = bonded(when, 2 * SLOTS + 1);
+        play.block(2 * SLOTS + LATE, 0, &[]);
+        assert!(play.state().shards.iter().all(|record| record.fallbacks == 1));
+        play.state().seating.current.shards.clone()
+    };
+    let without = replaced(None);
+    assert_ne!(replaced(Some(2)), without, "frozen with the block that turns to epoch 1");
+    // What the fallback is drawn by is known in epoch 2, and contains no reveal from before epoch 1.
+    for after in [SLOTS + 2, 2 * SLOTS - 1, 2 * SLOTS] {
+        assert_eq!(replaced(Some(after)), without, "bonded in slot {after}");
     }
 }
 
@@ -248,7 +272,7 @@ fn epochs_turn_without_stake() {
     network.genesis.staking = None;
     let mut play = Play::of(network);
     let registry = play.state().registry.clone();
-    let mut benches = std::collections::BTreeSet::new();
+    let mut benches = BTreeSet::new();
     for epoch in 1..6 {
         let reveal = play.reveal(1);
         play.block(epoch * SLOTS - 1, 1, &[reveal]);
@@ -267,7 +291,7 @@ fn a_beacon_committee_of_fewer_seats_is_sampled_anew_each_epoch() {
     let mut network = play::network();
     network.genesis.epochs.as_mut().unwrap().beacon_seats = Some(2);
     let mut play = Play::of(network);
-    let mut drawn = std::collections::BTreeSet::new();
+    let mut drawn = BTreeSet::new();
     for epoch in 1..9 {
         let reveal = play.reveal(0);
         play.block(epoch * SLOTS - 1, 0, &[reveal]);

@@ -7,6 +7,7 @@ use crate::{
         ALLOCATION, BEACON, LANE_BOUND, SEAT, Step, UNBONDING, World, account, context, evidence, lane, secret, staked,
     },
     index,
+    registry::Cause,
 };
 use kakera_chain::{
     Slot,
@@ -141,6 +142,24 @@ fn every_refused_request_bounces_with_its_value_and_its_reason() {
     assert_eq!(back, [(8, owner, 0, R::InvalidEvidence), (9, owner, 0, R::InvalidEvidence)]);
     let log = world.state.lane(&lane(1, BEACON)).unwrap();
     assert_eq!((log.consumed, log.pending.len(), log.ordinary), (10, 0, 0));
+}
+
+#[test]
+fn a_shard_speaks_for_its_own_accounts_only() {
+    // Whoever captures shard 1 signs what it likes there: the owner of the genesis validators lives on shard 0.
+    let mut world = World::of(staked());
+    let validator = ValidatorId(3);
+    let top_up = ReceiptAction::TopUp { from: OWNER, amount: SEAT, validator, seats: 1, transaction: TRANSACTION };
+    let resume = ReceiptAction::Resume { from: OWNER, validator, transaction: TRANSACTION };
+    let bond = bond(&world.network, 77, OWNER, 1);
+    let before = world.state.registry.clone();
+    world.advance(1, &[ask(vec![exit(OWNER, 3), top_up, resume, bond])]);
+    let back: Vec<_> = world.answers(1).iter().map(|receipt| returned(&receipt.action).3).collect();
+    assert_eq!(back, [ReturnReason::NotOwner; 4]);
+    assert_eq!(world.state.registry, before);
+    assert_eq!(world.state.conservation(), Ok(world.state.parameters.supply));
+    world.advance(0, &[ask(vec![exit(OWNER, 3)])]);
+    assert_eq!(world.state.registry.get(validator).unwrap().status, Status::Exiting { since: Epoch(0), begun: None });
 }
 
 #[test]
@@ -435,7 +454,8 @@ impl Books {
         let had = u128::from(20 * SEAT) + self.asked + u128::from(registry.minted());
         assert_eq!(had, registry.stake() + u128::from(registry.burned()) + paid);
         for (id, validator) in registry.iter() {
-            let queued: u32 = registry.joining().filter(|j| j.validator == id && j.adds).map(|j| j.seats).sum();
+            let queued: u32 =
+                registry.joining().filter(|j| j.validator == id && j.cause == Cause::More).map(|j| j.seats).sum();
             let cost = SEAT * u64::from(validator.seats + queued);
             match validator.status {
                 Status::Withdrawn { .. } | Status::Slashed { .. } => assert_eq!(validator.balance(), 0),

@@ -34,6 +34,20 @@ fn the_furthest_few_are_kept_in_order_and_others_go() {
 }
 
 #[test]
+fn more_signatures_over_the_same_headers_take_the_place_of_fewer() {
+    let mut world = World::new();
+    let all = world.extend(0, &vec![Step::default(); 2]);
+    let mut fewer = all.clone();
+    fewer.certificate.signatures.remove(1);
+    let [all, fewer] = [all, fewer].map(|crosslink| sound(&mut world, crosslink));
+    let mut pool = Pool::new(3);
+    assert!(pool.insert(fewer.clone()) && !pool.insert(fewer.clone()));
+    assert!(pool.insert(all.clone()), "one more was there");
+    assert!(!pool.insert(fewer), "and who it was stays known");
+    assert_eq!(pool.of(ShardId(0)), [all]);
+}
+
+#[test]
 fn what_is_recorded_or_beside_it_is_forgotten() {
     let mut world = World::new();
     let whole = world.extend(0, &vec![Step::default(); 4]);

@@ -1,7 +1,7 @@
 //! What owners and reporters ask of the registry: each request is done whole, or refused with a reason and nothing
 //! changes.
 
-use super::{Joining, Life, Registry, Slashed, Slashing, Status, Validator};
+use super::{Cause, Joining, Life, Registry, Slashed, Slashing, Status, Validator};
 use crate::randomness::Commitment;
 use kakera_chain::{
     address::Address,
@@ -51,9 +51,8 @@ impl Registry {
         epoch: Epoch,
         network: NetworkId,
     ) -> Result<ValidatorId, ReturnReason> {
-        let (count, of_role) = (self.len(), self.count(bond.role));
-        let taken = self.by_key(&bond.key).is_some();
-        let life = self.life.as_mut().ok_or(ReturnReason::Full)?;
+        let (count, taken) = (self.len(), self.by_key(&bond.key).is_some());
+        let life = self.life.as_ref().ok_or(ReturnReason::Full)?;
         // Cheap checks first.
         check_seats(bond.seats, life.terms.churn_seats).map_err(|_| ReturnReason::InvalidBond)?;
         if life.terms.cost(bond.seats) != Some(amount) {
@@ -62,15 +61,18 @@ impl Registry {
         if taken {
             return Err(ReturnReason::KeyTaken);
         }
-        let most = if bond.role == Role::Beacon { life.terms.beacon_validators } else { u32::MAX };
         let id = life.next;
         let next = id.0.checked_add(1).map(ValidatorId);
-        let (true, Some(next)) = (count < Registry::MAX && of_role < most, next) else {
+        let (true, Some(next)) = (count < Registry::MAX, next) else {
             return Err(ReturnReason::Full);
         };
+        if bond.role == Role::Beacon && self.count(Role::Beacon) >= life.terms.beacon_validators {
+            return Err(ReturnReason::Full);
+        }
         bond.check(&owner, life.terms.churn_seats, network).map_err(|_| ReturnReason::InvalidBond)?;
+        let life = self.life.as_mut().expect("it was found");
         life.next = next;
-        life.joining.push_back(Joining { validator: id, seats: bond.seats, adds: false });
+        life.joining.push_back(Joining { validator: id, seats: bond.seats, cause: Cause::New });
         let Bond { key, role, seats, endpoint, commitment, .. } = bond.clone();
         let status = Status::Pending { since: epoch };
         let commitment = Commitment::new(commitment, Epoch(epoch.0.saturating_add(1)));
@@ -94,13 +96,13 @@ impl Registry {
         if life.terms.cost(seats) != Some(amount) {
             return Err(ReturnReason::WrongAmount);
         }
-        let queued = life.joining.iter().filter(|joining| joining.validator == id && joining.adds);
+        let queued = life.joining.iter().filter(|joining| joining.validator == id && joining.cause == Cause::More);
         let all: u64 = queued.map(|joining| u64::from(joining.seats)).sum::<u64>() + u64::from(held) + u64::from(seats);
         let fits = check_seats(seats, life.terms.churn_seats).is_ok() && all <= u64::from(Bond::MAX_SEATS);
         let (true, Some(stake)) = (fits, stake.checked_add(amount)) else {
             return Err(ReturnReason::Full);
         };
-        life.joining.push_back(Joining { validator: id, seats, adds: true });
+        life.joining.push_back(Joining { validator: id, seats, cause: Cause::More });
         self.edit(id).expect("it was found").stake = stake;
         Ok(())
     }
@@ -122,7 +124,7 @@ impl Registry {
         Ok(())
     }
 
-    /// A suspended validator is back, and waits in the queue to become active.
+    /// A suspended validator is back, and waits to become active, behind others that are back only.
     pub fn resume(&mut self, owner: Address, id: ValidatorId, epoch: Epoch) -> Result<(), ReturnReason> {
         let validator = self.owned(owner, id)?;
         if !matches!(validator.status, Status::Suspended { .. }) {
@@ -130,7 +132,8 @@ impl Registry {
         }
         let seats = validator.seats;
         let life = self.life.as_mut().ok_or(ReturnReason::WrongStatus)?;
-        life.joining.push_back(Joining { validator: id, seats, adds: false });
+        let place = life.joining.iter().take_while(|joining| joining.cause == Cause::Back).count();
+        life.joining.insert(place, Joining { validator: id, seats, cause: Cause::Back });
         self.edit(id).expect("it was found").status = Status::Pending { since: epoch };
         Ok(())
     }
@@ -147,7 +150,8 @@ impl Registry {
         if offence.epoch > epoch {
             return Err(ReturnReason::InvalidEvidence);
         }
-        if offence.epoch.0.saturating_add(terms.unbonding) < epoch.0 {
+        // Who still sits is convicted of what it did in the era that it sits in, however long that goes on.
+        if offence.epoch.0.saturating_add(terms.unbonding) < epoch.0 && validator.seated < epoch {
             return Err(ReturnReason::StaleEvidence);
         }
         let lost = validator.balance();

@@ -238,8 +238,8 @@ fn an_epoch_of_silence_suspends_until_the_owner_resumes() {
     assert_eq!(registry.resume(account(0, 1), id, Epoch(2)), Err(Refused::NotOwner));
     let first = join(&mut registry, &network, 30, 4, 2);
     registry.resume(OWNER, id, Epoch(2)).unwrap();
-    assert_eq!(turn(&mut registry, 3, &[]).activated, [first], "it waits like a newcomer");
-    assert_eq!(turn(&mut registry, 4, &[]).activated, [id]);
+    assert_eq!(turn(&mut registry, 3, &[]).activated, [id], "before those that are new");
+    assert_eq!(turn(&mut registry, 4, &[]).activated, [first]);
     assert_eq!((status(&registry, id), registry.get(id).unwrap().stake), (Status::Active, SEAT));
     // One that waits to leave begins to at once; one that is suspended may leave.
     registry.exit(OWNER, id, Epoch(4)).unwrap();
@@ -249,6 +249,19 @@ fn an_epoch_of_silence_suspends_until_the_owner_resumes() {
     registry.turn(Epoch(6), &BTreeSet::new(), &silence(&[7]));
     registry.exit(OWNER, ValidatorId(7), Epoch(6)).unwrap();
     assert_eq!(status(&registry, ValidatorId(7)), Status::Exiting { since: Epoch(6), begun: Some(Epoch(6)) });
+}
+
+#[test]
+fn however_many_wait_to_join_who_is_back_and_who_has_another_role_does_not_wait_for_them() {
+    let (network, mut registry) = registry();
+    let ids: Vec<ValidatorId> = (30..90).map(|n| join(&mut registry, &network, n, 4, 0)).collect();
+    let bond = bond_of(&network, 99, account(0, 99), Role::Beacon, 1);
+    let beacon = registry.bond(account(0, 99), SEAT, &bond, Epoch(0), network.id).unwrap();
+    let back = [6, 7].map(ValidatorId);
+    assert_eq!(registry.turn(Epoch(1), &BTreeSet::new(), &silence(&[6, 7])).activated, [ids[0], beacon]);
+    back.iter().rev().for_each(|id| registry.resume(OWNER, *id, Epoch(1)).unwrap());
+    assert_eq!(turn(&mut registry, 2, &[]).activated, [back[1], back[0]], "in the order in which they asked");
+    assert_eq!(turn(&mut registry, 3, &[]).activated, [ids[1]]);
 }
 
 #[test]

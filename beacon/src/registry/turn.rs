@@ -1,6 +1,6 @@
 //! The turn of an epoch: who earned what, who is suspended, who leaves, who joins, who is paid out.
 
-use super::{Life, Registry, Status, Terms};
+use super::{Cause, Life, Registry, Status, Terms};
 use crate::rewards::Attendance;
 use kakera_chain::{
     address::Address,
@@ -38,12 +38,12 @@ impl Registry {
     /// 2. who was silent is suspended;
     /// 3. who had begun to leave before, and is seated nowhere, becomes withdrawable;
     /// 4. those who wait to leave begin to, in order, [`Terms::churn_seats`] seats of them;
-    /// 5. those who wait to join become active, in order, as many seats again;
+    /// 5. those who wait to join become active, in order, as many seats again of each role;
     /// 6. who is withdrawable for long enough is paid out;
     /// 7. who is gone for long enough is forgotten.
     ///
-    /// A single validator with more seats than the churn limit goes alone (only the genesis file makes such ones). The
-    /// last beacon validator is neither suspended nor let go.
+    /// A single validator with more seats than the churn limit goes alone: the genesis file or many top-ups make such ones,
+    /// and they leave, or come back from a suspension, at once. The last beacon validator is neither suspended nor let go.
     pub fn turn(&mut self, epoch: Epoch, seated: &BTreeSet<ValidatorId>, attendance: &Attendance) -> Turned {
         let mut turned = Turned::default();
         let Some(mut life) = self.life.take() else { return turned };
@@ -132,17 +132,20 @@ impl Registry {
     }
 
     fn admit(&mut self, life: &mut Life, turned: &mut Turned) {
-        let mut churn = Churn::of(&life.terms);
-        while let Some(joining) = life.joining.front().copied() {
-            if !churn.takes(joining.seats) {
-                break;
+        // Nobody who waits in one role keeps those of the other waiting.
+        let mut churn = [Role::Beacon, Role::Shard].map(|role| (role, Some(Churn::of(&life.terms))));
+        for joining in std::mem::take(&mut life.joining) {
+            let role = self.get(joining.validator).expect("who leaves or is slashed is taken out of the queue").role;
+            let (_, left) = churn.iter_mut().find(|(of, _)| *of == role).expect("there are two roles");
+            if !left.as_mut().is_some_and(|left| left.takes(joining.seats)) {
+                *left = None;
+                life.joining.push_back(joining);
+                continue;
             }
-            life.joining.pop_front();
-            let validator = self.edit(joining.validator).expect("who leaves or is slashed is taken out of the queue");
-            if joining.adds {
-                validator.seats += joining.seats;
-            } else {
-                validator.status = Status::Active;
+            let validator = self.edit(joining.validator).expect("it was found");
+            match joining.cause {
+                Cause::More => validator.seats += joining.seats,
+                Cause::New | Cause::Back => validator.status = Status::Active,
             }
             turned.activated.push(joining.validator);
         }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::draw::{Benches, Row};
 use crate::fixture::network_of;
-use kakera_chain::{hash::Hash, units::ValidatorId};
+use kakera_chain::{genesis::Epochs, hash::Hash, units::ValidatorId};
 use num_bigint::BigInt;
 use num_rational::BigRational;
 use proptest::prelude::*;
@@ -285,6 +285,32 @@ fn a_network_past_its_limit_is_refused_with_a_size_that_would_do() {
     sparse.genesis.risk = Some(limit(1000, 0.0, 0.0));
     let text = check_risk(&sparse).unwrap_err().to_string();
     assert!(text.contains("no committee size would do, with any number of seats"), "{text}");
+}
+
+#[test]
+fn a_drawn_beacon_committee_past_the_limit_is_refused_too() {
+    let mut network = network_of(1, 4, &[(Role::Beacon, 400), (Role::Shard, 4)]);
+    let epochs = |beacon_seats| {
+        let (slots, fallback_slots, rotation_per_mille, unbonding) = (8, 2, 250, 2);
+        Some(Epochs { slots, fallback_slots, rotation_per_mille, beacon_seats, unbonding })
+    };
+    // All shard seats sit: a quarter of them is one of four, which neither stalls nor captures.
+    network.genesis.risk = Some(limit(250, 1e-6, 1.0));
+    network.genesis.epochs = epochs(None);
+    assert_eq!(check_risk(&network), Ok(()), "all beacon validators sit");
+    network.genesis.epochs = epochs(Some(4));
+    let refused = check_risk(&network).unwrap_err();
+    assert_eq!((refused.role, refused.seats, refused.committees, refused.size), (Role::Beacon, 400, 1, 4));
+    assert_eq!(refused.risk.capture, committee_risk(400, 100, 4).capture);
+    let (size, text) = (refused.would_do.unwrap(), refused.to_string());
+    assert!(text.contains(&format!("epochs.beacon_seats = {size} is the smallest size that would do")), "{text}");
+    println!("{text}");
+    network.genesis.epochs = epochs(Some(size));
+    assert_eq!(check_risk(&network), Ok(()));
+    // As many places as there are seats: nothing is drawn, and nothing is left to chance.
+    network.genesis.epochs = epochs(Some(400));
+    network.genesis.risk = Some(limit(250, 0.0, 0.0));
+    assert_eq!(check_risk(&network), Ok(()));
 }
 
 #[test]

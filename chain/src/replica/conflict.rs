@@ -215,7 +215,9 @@ impl<A: Application> Replica<A> {
     /// # Errors
     /// The store fails.
     pub fn evidence(&self) -> Result<Vec<Evidence>, StoreFailure> {
-        record::load_evidence(&*self.store)
+        let mut all = record::load_past_evidence(&*self.store)?;
+        all.extend(record::load_evidence(&*self.store)?);
+        Ok(all)
     }
 }
 

@@ -105,7 +105,11 @@ impl<A: Application> Replica<A> {
         self.out.put(Table::Meta, record::OWN_FINALITY, codec::encode(&own));
         self.guard();
         self.out.sent.push(Effect::Broadcast(PeerMessage::Finality(share.clone())));
-        self.collect(share);
+        if own.0 > self.ledger.certified().height() {
+            self.collect(share);
+        } else {
+            self.complete(&share);
+        }
     }
 
     pub(super) fn hear_share(&mut self, share: FinalitySignature) -> Result<(), Refused> {
@@ -122,7 +126,7 @@ impl<A: Application> Replica<A> {
             None => finality.height.0.saturating_sub(certified.0) > WINDOW,
         };
         let known = held.is_some();
-        if nothing_new || late && self.is_settled(&share) {
+        if nothing_new || late && !self.completes(&share) && self.is_settled(&share) {
             return Ok(());
         }
         let share = share.verify(&self.seats, self.era.network).map_err(|_| Refused::Signature)?.into_inner();
@@ -130,9 +134,49 @@ impl<A: Application> Replica<A> {
         if !late && !known {
             self.collect(share);
         } else if late && !convicted {
+            self.complete(&share);
             self.keep_passed(share);
         }
         Ok(())
+    }
+
+    /// Whether a signature is missing in the newest certificate, and counts for its signer: what is at stake is paid, or
+    /// suspended, by who signed.
+    fn completes(&self, share: &FinalitySignature) -> bool {
+        self.network.genesis.staking.is_some()
+            && !self.engine.is_faulty(share.signer)
+            && self
+                .newest_certificate
+                .as_ref()
+                .is_some_and(|newest| newest.finality == share.finality && !newest.is_signed_by(share.signer))
+    }
+
+    /// Adds a checked signature to the newest certificate if it is missing there.
+    fn complete(&mut self, share: &FinalitySignature) {
+        if !self.completes(share) {
+            return;
+        }
+        let Some(newest) = &mut self.newest_certificate else { return };
+        let at = newest.signatures.partition_point(|(signer, _)| *signer < share.signer);
+        newest.signatures.insert(at, (share.signer, share.signature));
+        let key = newest.finality.height.0.to_be_bytes();
+        self.out.put(Table::Certificates, key, codec::encode(newest));
+        self.app.certificate(newest);
+    }
+
+    /// Signs the newest certified block if others were faster, so that they can see that this member was there. Nothing
+    /// that it says later can conflict: it follows what is certified.
+    fn sign_certified(&mut self) {
+        let (Phase::Active, Some(me)) = (self.voice.phase, self.engine.me()) else { return };
+        let held = Arc::clone(self.ledger.certified());
+        let follows = match self.shares.own {
+            Some((height, id)) => height < held.height() && self.is_certified(height, &id),
+            None => true,
+        };
+        let is_last = self.shares.stash.is_empty();
+        if follows && is_last && self.network.genesis.staking.is_some() {
+            self.sign_final(me, &held);
+        }
     }
 
     /// Adds a checked signature; makes the certificate when it completes one.
@@ -210,7 +254,11 @@ impl<A: Application> Replica<A> {
         }
         self.certified_up_to(&certificate);
         let passed = self.shares.take_up_to(height);
+        for share in &passed {
+            self.complete(share);
+        }
         self.pass(passed, &ids);
+        self.sign_certified();
     }
 
     /// The newest certified block has this certificate.

@@ -86,12 +86,17 @@ pub(super) fn evidence(key: &[u8], bytes: &[u8]) -> Result<Evidence, StoreFailur
     evidence.map_err(damaged)
 }
 
-/// All evidence stored: two pieces a member and era at most, of the eras in which the beacon still takes it.
+/// The evidence stored of the present era: two pieces a member at most.
 pub(super) fn load_evidence(store: &dyn Store) -> Result<Vec<Evidence>, StoreFailure> {
-    let past = store.scan(Table::PastEvidence, &[], usize::MAX)?;
-    let past = past.iter().map(|(key, bytes)| evidence(key.get(EPOCH_BYTES..).unwrap_or_default(), bytes));
     let rows = store.scan(Table::Evidence, &[], 2 * usize::from(u16::MAX))?;
-    past.chain(rows.iter().map(|(key, bytes)| evidence(key, bytes))).collect()
+    rows.iter().map(|(key, bytes)| evidence(key, bytes)).collect()
+}
+
+/// That of earlier eras, as far as the beacon still takes it. Members are counted anew in each era: it says nothing about
+/// those of the present one.
+pub(super) fn load_past_evidence(store: &dyn Store) -> Result<Vec<Evidence>, StoreFailure> {
+    let rows = store.scan(Table::PastEvidence, &[], usize::MAX)?;
+    rows.iter().map(|(key, bytes)| evidence(key.get(EPOCH_BYTES..).unwrap_or_default(), bytes)).collect()
 }
 
 pub(super) fn certified_id(store: &dyn Store, height: Height) -> Result<Option<BlockId>, StoreFailure> {

@@ -55,7 +55,7 @@ pub(super) struct Replay {
 }
 
 impl Replay {
-    /// Starts with an empty engine and the evidence that is stored.
+    /// Starts with an empty engine and the evidence of its era that is stored.
     pub(super) fn new(
         mut engine: Engine<Blocks>,
         network: NetworkId,

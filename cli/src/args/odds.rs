@@ -69,9 +69,12 @@ pub(crate) struct BiasArgs {
 fn seed(text: &str) -> Result<[u8; 32], String> {
     let mut seed = [0; 32];
     let digits = text.strip_prefix("0x").unwrap_or(text);
+    if let Some((place, other)) = (1..).zip(digits.chars()).find(|(_, letter)| !letter.is_ascii_hexdigit()) {
+        return Err(format!("a seed is 64 hexadecimal digits, and {other:?}, letter {place} of it, is none"));
+    }
     match hex::decode_to_slice(digits, &mut seed) {
         Ok(()) => Ok(seed),
-        Err(_) => Err(format!("a seed is 32 bytes, 64 hexadecimal digits; these are {}", digits.chars().count())),
+        Err(_) => Err(format!("a seed is 32 bytes, 64 hexadecimal digits; these are {}", digits.len())),
     }
 }
 
@@ -132,6 +135,9 @@ mod tests {
         assert!(refused.to_string().contains("at most 1048576 indices"), "{refused}");
         let refused = parse("kakera lab shuffle --seed abcd --count 3").unwrap_err();
         assert!(refused.to_string().contains("these are 4"), "{refused}");
+        let strange = format!("0x{}g{}", "ab".repeat(4), "c".repeat(55));
+        let refused = parse(&format!("kakera lab shuffle --seed {strange} --count 3")).unwrap_err();
+        assert!(refused.to_string().contains("'g', letter 9 of it, is none"), "{refused}");
         for wrong in [
             "kakera lab shuffle --count 3".to_owned(),
             format!("kakera lab shuffle --seed {digits}"),

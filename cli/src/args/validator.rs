@@ -67,12 +67,12 @@ pub(crate) struct BondArgs {
     /// Who pays and will own it: a wallet, a key file, or `faucet-N` of a network on this machine.
     #[arg(long, value_name = "WALLET")]
     pub(crate) from: String,
-    /// Where others reach its process.
+    /// Where others reach its process; part of the bond, which cannot be changed.
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) endpoint: String,
-    /// How many seats.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65_535))]
-    pub(crate) seats: u32,
+    /// How many seats [default: 1, or what is bonded already].
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=65_535))]
+    pub(crate) seats: Option<u32>,
     /// What it will do.
     #[arg(long, value_enum, default_value_t = RoleName::Shard)]
     pub(crate) role: RoleName,
@@ -91,8 +91,8 @@ pub(crate) struct RequestArgs {
 /// `kakera validator join ...`
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The validator's files go to the directory that --dir names [default: kakera-validator]. Where \
-the account cannot pay yet, the command says what it lacks; given again, it goes on where it stopped."
+    after_help = "Where the account cannot pay yet, the command says what it lacks; given again, it goes on where \
+it stopped. A node.toml that is there stays as its operator changed it."
 )]
 pub(crate) struct JoinArgs {
     /// A node of the network.
@@ -104,9 +104,9 @@ pub(crate) struct JoinArgs {
     /// Who pays and will own it: a wallet or a key file [default: a key that is made in the directory].
     #[arg(long, value_name = "WALLET")]
     pub(crate) from: Option<String>,
-    /// How many seats.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65_535))]
-    pub(crate) seats: u32,
+    /// How many seats [default: 1, or what is bonded already].
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=65_535))]
+    pub(crate) seats: Option<u32>,
     /// What it will do.
     #[arg(long, value_enum, default_value_t = RoleName::Shard)]
     pub(crate) role: RoleName,
@@ -162,7 +162,7 @@ mod tests {
         else {
             panic!("join")
         };
-        assert_eq!((join.seats, join.no_start, join.endpoint, join.from), (1, false, None, None));
+        assert_eq!((join.seats, join.no_start, join.endpoint, join.from), (None, false, None, None));
         for wrong in [
             "kakera validator join --beacon 10.0.0.1:7",
             "kakera validator join --listen 10.0.0.2:7000",

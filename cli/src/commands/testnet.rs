@@ -51,11 +51,11 @@ pub(crate) async fn run(command: TestnetCommand, place: &Place) -> Result<()> {
     }
 }
 
-fn open_or_create(profile: Option<&str>, direct: bool, place: &Place) -> Result<Network> {
+fn open_or_create(profile: Option<Profile>, direct: bool, place: &Place) -> Result<Network> {
     if Network::exists(&place.dir) {
         let network = place.network()?;
         if let Some(wanted) = profile {
-            let wanted = Profile::load(wanted)?.name;
+            let wanted = wanted.name;
             if wanted != network.name() {
                 let message = format!(
                     "{} holds a network of profile {}, not {wanted}: choose another directory",
@@ -67,13 +67,15 @@ fn open_or_create(profile: Option<&str>, direct: bool, place: &Place) -> Result<
         }
         return Ok(network);
     }
-    let profile = Profile::load(profile.unwrap_or("demo"))?;
+    let profile = profile.unwrap_or_else(Profile::demo);
     let relayed = !direct && profile.processes() as usize <= links::MAX_RELAYED;
     let wiring = if relayed { Wiring::Relayed } else { Wiring::Direct };
     Ok(kakera_deploy::create_wired(&place.dir, &profile, wiring)?)
 }
 
 async fn up(profile: Option<&str>, direct: bool, place: &Place) -> Result<()> {
+    // A wrong name is told whether there are binaries or not.
+    let profile = profile.map(Profile::load).transpose()?;
     Binaries::find()?;
     let network = open_or_create(profile, direct, place)?;
     if let Some(running) = supervisor::supervisor_of(&network) {

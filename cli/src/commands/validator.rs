@@ -7,6 +7,8 @@ mod join;
 mod owner;
 mod registry;
 mod request;
+mod returned;
+mod settings;
 #[cfg(test)]
 mod tests;
 

@@ -1,11 +1,13 @@
 //! `kakera.v1.Beacon`: the certified chain, crosslinks, and the recorded state.
 
-use super::{
-    Answers, Api,
-    chains::BeaconHere,
-    sync::{FOLLOWERS, feed},
+use super::{Answers, Api, chains::BeaconHere, sync::feed};
+use crate::{
+    config,
+    core::Core,
+    errors::ApiError,
+    peers::FRAME_BYTES,
+    server::{Caller, Holding, Limits, Shares},
 };
-use crate::{config, core::Core, errors::ApiError, peers::FRAME_BYTES};
 use kakera_beacon::{Beacon, BeaconState, Reply, draw::Row};
 use kakera_chain::{
     crosslink::Crosslink,
@@ -17,10 +19,11 @@ use kakera_proto::v1::{
     self, CertifiedBlocks, CommitteeSeat, FollowRequest, GetBeaconStateRequest, LaneState, RecordedShard,
     SubmitCrosslinkRequest, SubmitCrosslinkResponse, beacon_client::BeaconClient, beacon_server,
 };
-use std::sync::{Arc, atomic::Ordering};
-use tokio::sync::{Semaphore, mpsc};
-use tokio_stream::wrappers::ReceiverStream;
+use std::sync::atomic::Ordering;
 use tonic::{Request, Response, Status};
+
+/// Followers at once at most. Another node brings those of all its clients over one connection.
+const FOLLOWERS: Limits = Limits { all: 1024, address: 256, connection: 64 };
 
 /// The service.
 #[derive(Clone)]
@@ -30,13 +33,13 @@ pub struct BeaconService {
     /// The beacon chain here; it is answered for by those who have a seat in its committee.
     pub here: BeaconHere,
     /// Room for followers.
-    pub followers: Arc<Semaphore>,
+    pub followers: Shares,
 }
 
 impl BeaconService {
     /// The service with its room for followers.
     pub fn new(api: Api, here: BeaconHere) -> BeaconService {
-        BeaconService { api, here, followers: Arc::new(Semaphore::new(FOLLOWERS)) }
+        BeaconService { api, here, followers: Shares::new("followers", FOLLOWERS) }
     }
 
     fn local(&self) -> Option<&Core<Beacon>> {
@@ -125,24 +128,18 @@ impl beacon_server::Beacon for BeaconService {
 
     async fn follow(&self, request: Request<FollowRequest>) -> Result<Response<Self::FollowStream>, Status> {
         let refuse = |error| self.api.refuse(error);
+        let share = self.followers.take(Caller::from(request.remote_addr()), 1).map_err(refuse)?;
         let Some(core) = self.local().cloned() else {
             self.api.forwardable(&request, ChainId::Beacon).map_err(refuse)?;
             let asked = request.into_inner();
             let forwarded = self.api.forwarder.call(ChainId::Beacon, asked, |channel, request| async move {
                 BeaconClient::new(channel).max_decoding_message_size(FRAME_BYTES).follow(request).await
             });
-            return Ok(Response::new(Box::pin(forwarded.await?)));
+            return Ok(Response::new(Box::pin(Holding::new(forwarded.await?, share))));
         };
-        let busy = |_| refuse(ApiError::Busy { what: "followers", limit: FOLLOWERS });
-        let permit = Arc::clone(&self.followers).try_acquire_owned().map_err(busy)?;
         // The genesis block is known to all and never certified.
         let from = Height(request.get_ref().from_height.max(1));
-        let (sender, receiver) = mpsc::channel(1);
-        tokio::spawn(async move {
-            feed(core, from, sender).await;
-            drop(permit);
-        });
-        Ok(Response::new(Box::pin(ReceiverStream::new(receiver))))
+        Ok(Response::new(feed(core, from, share)))
     }
 
     async fn submit_crosslink(

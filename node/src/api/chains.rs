@@ -311,8 +311,8 @@ impl chains_server::Chains for ChainsService {
             None => return Err(refuse(ApiError::Missing { field: "height or id" })),
         };
         let found = match self.choose(request.chain).map_err(refuse)? {
-            Chosen::Beacon => self.beacon.core.query(move |replica, _| block_info(replica, &wanted)).await,
-            Chosen::Shard(host) => host.local.core.query(move |replica, _| block_info(replica, &wanted)).await,
+            Chosen::Beacon => self.beacon.core.history(move |replica, _| block_info(replica, &wanted)).await,
+            Chosen::Shard(host) => host.local.core.history(move |replica, _| block_info(replica, &wanted)).await,
         };
         let found = found.map_err(|stopped| refuse(stopped.into()))?;
         found.map(Response::new).ok_or_else(|| refuse(ApiError::UnknownBlock))

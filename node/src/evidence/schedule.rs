@@ -84,6 +84,11 @@ impl Schedule {
         self.pending = Some(Pending { validator, until });
     }
 
+    /// How often a report of this validator came to nothing.
+    pub fn attempts(&self, validator: ValidatorId) -> u32 {
+        self.cases.get(&validator).map_or(0, |case| case.attempts)
+    }
+
     /// It could not be reported, or nothing came of it: later, and later each time.
     pub fn put_off(&mut self, validator: ValidatorId, now: Timestamp) {
         if let Some(case) = self.cases.get_mut(&validator) {

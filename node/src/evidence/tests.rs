@@ -207,7 +207,7 @@ async fn who_cannot_pay_or_would_accuse_itself_reports_nothing() {
     sleep(2 * LOOK_EVERY).await;
     assert_eq!(world.waiting().await, 0);
     let witness = Paying::new(Arc::clone(&world.forwarder), &world.network, secret(0));
-    let refused = witness.report(&[0; 500]).await.err().unwrap();
+    let refused = witness.report(&[0; 500], 0).await.err().unwrap();
     let NotReported::Poor { address, have, need } = refused else { panic!("{refused}") };
     assert_eq!((address, have), (Address::of(&secret(0).public()), 5_000));
     assert!(need > 5_000 && refused.to_string().contains(&address.to_string()), "{refused}");

@@ -1,9 +1,13 @@
 //! `kakera-guard`: what a validator has said, on every chain that it ever served, to a file and from one.
 //!
-//! The file is a JSON array of exported interlocks. Both directions need the node to be stopped: they lock what it locks.
+//! The file is a JSON array of exported interlocks. Both directions need the node to be stopped: they lock the data
+//! directory, as it does, whether it sits in a committee now or stands by.
 
 use super::{GuardFailure, ImportRefused, SignGuard};
-use crate::config::{ConfigError, Flags, NodeConfig};
+use crate::{
+    config::{ConfigError, Flags, NodeConfig},
+    home::{self, HomeFailure},
+};
 use clap::{Parser, Subcommand};
 use kakera_chain::{
     genesis::{InvalidGenesis, Network},
@@ -103,6 +107,9 @@ pub enum ToolFailure {
         /// The data directory.
         path: PathBuf,
     },
+    /// The data directory is in use, or cannot be used.
+    #[error("{0}")]
+    Home(#[from] HomeFailure),
     /// An interlock of this machine cannot be opened.
     #[error("{0}")]
     Guard(#[from] GuardFailure),
@@ -127,7 +134,7 @@ pub struct Node {
 
 /// Where the interlock of a chain is made that there is none of in a data directory.
 pub fn place(data: &Path, chain: ChainId) -> PathBuf {
-    crate::home::of(data, chain).join(NAME)
+    home::of(data, chain).join(NAME)
 }
 
 /// The interlocks in a data directory: there, and in the directories in it.
@@ -186,6 +193,10 @@ impl Node {
     /// # Errors
     /// There is none, or one cannot be opened.
     pub fn export(&self) -> Result<(String, Vec<(ChainId, SignState)>), ToolFailure> {
+        if !self.data.exists() {
+            return Err(ToolFailure::Nothing { path: self.data.clone() });
+        }
+        let _tenancy = home::take(&self.data)?;
         let held = self.held()?;
         if held.is_empty() {
             return Err(ToolFailure::Nothing { path: self.data.clone() });
@@ -209,6 +220,7 @@ impl Node {
         if offered.is_empty() {
             return Err(format());
         }
+        let _tenancy = home::take(&self.data)?;
         let mut held = self.held()?;
         let mut taken = Vec::new();
         for value in &offered {
@@ -309,6 +321,9 @@ mod tests {
         guard.write(said(4, 17)).unwrap();
         assert!(matches!(old.export(), Err(ToolFailure::Guard(GuardFailure::Locked { .. }))), "it still runs");
         drop(guard);
+        let running = home::take(&old.data).unwrap();
+        assert!(matches!(old.export(), Err(ToolFailure::Home(HomeFailure::Locked { .. }))), "though it sits nowhere");
+        drop(running);
 
         let file = dir.path().join("said.json");
         assert_eq!(run(&Way::Export { config: here.clone(), file: file.clone() }).unwrap(), [(SHARD, said(4, 17))]);

@@ -1,11 +1,14 @@
 //! Keeping one stream open to one peer.
 
 use super::{Inner, Peer, queue::queue};
-use crate::{checked::Checked, core::now};
+use crate::{checked::Checked, core::now, forward::names};
 use kakera_proto::v1::peer_client::PeerClient;
 use std::{sync::Arc, time::Duration};
-use tokio::time::{Instant, sleep};
-use tonic::{Code, Status, transport::Endpoint};
+use tokio::time::{Instant, sleep, timeout};
+use tonic::{
+    Code, Status,
+    transport::{Channel, Endpoint},
+};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// A link that is back carries a stream again within this.
@@ -44,19 +47,9 @@ pub(super) async fn keep_stream(inner: Arc<Inner>, peer: Arc<Peer>) {
 /// One stream, from dialling to its end; returns why it ended.
 async fn talk(inner: &Inner, peer: &Peer) -> Status {
     let contact = &peer.contact;
-    let endpoint = match Endpoint::from_shared(format!("http://{}", contact.endpoint)) {
-        Ok(endpoint) => endpoint,
-        Err(error) => return Status::invalid_argument(format!("{}: {error}", contact.endpoint)),
-    };
-    let endpoint = endpoint
-        .connect_timeout(CONNECT)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(PING_EVERY)
-        .keep_alive_timeout(PING_ANSWER)
-        .keep_alive_while_idle(true);
-    let channel = match endpoint.connect().await {
+    let channel = match connect(&contact.endpoint).await {
         Ok(channel) => channel,
-        Err(error) => return Status::unavailable(error.to_string()),
+        Err(status) => return status,
     };
     let (sender, envelopes) = queue(inner.hello(contact.validator, now()));
     *peer.queue.lock().expect("no holder panics") = Some(sender);
@@ -65,4 +58,21 @@ async fn talk(inner: &Inner, peer: &Peer) -> Status {
         Ok(_) => Status::unavailable("the peer ended it"),
         Err(status) => status,
     }
+}
+
+/// A connection to the first address of an endpoint that accepts one.
+async fn connect(endpoint: &str) -> Result<Channel, Status> {
+    let found = timeout(CONNECT, names::addresses(endpoint)).await;
+    let found = found.map_err(|_| Status::unavailable("its name is not found in time"))?;
+    let mut refused = Status::unavailable("its name leads nowhere");
+    for address in found.map_err(|error| Status::unavailable(error.to_string()))? {
+        let way = Endpoint::from_shared(format!("http://{address}"));
+        let way = way.map_err(|error| Status::invalid_argument(format!("{endpoint}: {error}")))?;
+        let way = way.connect_timeout(CONNECT).tcp_nodelay(true).http2_keep_alive_interval(PING_EVERY);
+        match way.keep_alive_timeout(PING_ANSWER).keep_alive_while_idle(true).connect().await {
+            Ok(channel) => return Ok(channel),
+            Err(error) => refused = Status::unavailable(error.to_string()),
+        }
+    }
+    Err(refused)
 }

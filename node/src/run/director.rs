@@ -1,5 +1,5 @@
-//! What this process hosts, as the certified beacon state says: it starts and stops shards, has their state handed over,
-//! and knows whom to speak with about what.
+//! What this process hosts, as the certified beacon state says: it starts and stops shards, has their state handed over
+//! (`fetching.rs`), and knows whom to speak with about what (`address.rs`).
 //!
 //! ```text
 //!   beacon state ──> duties ──┬─> held already: start      ├─> new: fetch its state, then start
@@ -9,12 +9,12 @@
 use super::{
     Failure, Origin,
     beacon::BeaconChain,
+    fetching::Fetching,
     host::{First, Ground, News, Running, stop_all},
 };
 use crate::{
     core::{ChainEvent, now},
     duties::{Duty, Mark, duties, is_settled},
-    handover::{Download, Newcomer},
     peers::Peers,
     ways::Ways,
 };
@@ -32,11 +32,10 @@ use std::{
 };
 use tokio::{
     sync::{broadcast::error::RecvError, mpsc},
-    task::JoinSet,
     time::interval,
 };
 
-/// How often shards that only follow are looked at.
+/// How often it is looked for what no change of the state brings about.
 const LOOK: Duration = Duration::from_secs(5);
 /// A shard that follows and stands below what is recorded for this long is fetched anew.
 const STUCK: Duration = Duration::from_secs(45);
@@ -53,22 +52,23 @@ pub(super) struct Director {
     pub(super) role: Role,
     pub(super) ways: Ways,
     pub(super) news: mpsc::Receiver<News>,
-    running: BTreeMap<ShardId, Running>,
-    fetches: JoinSet<(ShardId, Result<(), Failure>)>,
-    fetching: BTreeMap<ShardId, Duty>,
+    pub(super) running: BTreeMap<ShardId, Running>,
+    /// How often each was started.
+    starts: BTreeMap<ShardId, u16>,
+    pub(super) fetching: Fetching,
     mark: Option<Mark>,
     /// Who held each shard's state since its committee last showed that it does, the present holders first.
     pub(super) held_by: BTreeMap<ShardId, Vec<ValidatorId>>,
     /// Of shards that follow: the certified height, and since when it is that.
-    heights: BTreeMap<ShardId, (Height, Instant)>,
+    pub(super) heights: BTreeMap<ShardId, (Height, Instant)>,
     restored: bool,
     /// Whether the beacon chain is known here from its first block on.
     from_genesis: bool,
 }
 
 /// What a look at the beacon state finds.
-struct Look {
-    state: BeaconState,
+pub(super) struct Look {
+    pub(super) state: BeaconState,
     slot: Slot,
 }
 
@@ -91,8 +91,8 @@ impl Director {
             ways,
             news,
             running: BTreeMap::new(),
-            fetches: JoinSet::new(),
-            fetching: BTreeMap::new(),
+            starts: BTreeMap::new(),
+            fetching: Fetching::default(),
             mark: None,
             held_by: BTreeMap::new(),
             heights: BTreeMap::new(),
@@ -113,19 +113,21 @@ impl Director {
             self.address(&look.state);
             return Ok(());
         };
-        let wanted = duties(&look.state, me);
+        self.sort_out()?;
+        let (wanted, fresh) = (duties(&look.state, me), self.is_fresh(&look));
         for shard in self.ground.home.shards(self.ground.network.genesis.shards) {
             let duty = wanted.get(&shard).copied().unwrap_or(Duty::Left);
             if self.is_begun(shard)? {
                 self.start(shard, me, duty)?;
             }
         }
-        for (shard, duty) in wanted {
+        // What else is to be here, the state says only once it is of the present.
+        for (shard, duty) in wanted.into_iter().filter(|_| fresh) {
             self.host(&look.state, shard, me, duty)?;
         }
         self.address(&look.state);
         self.restored = false;
-        self.mark = self.is_fresh(&look).then(|| Mark::of(&look.state));
+        self.mark = fresh.then(|| Mark::of(&look.state));
         Ok(())
     }
 
@@ -145,28 +147,28 @@ impl Director {
                     // Its end is the process's, and is told elsewhere.
                     Err(RecvError::Closed) => std::future::pending().await,
                 },
-                Some(fetched) = self.fetches.join_next() => self.fetched(fetched).await?,
+                fetched = self.fetching.next() => self.fetched(fetched).await?,
                 news = self.news.recv() => match news {
                     Some(News::Halted(reason)) => return Err(Failure::Halted(reason)),
-                    Some(News::Stale(shard, reason)) => self.begin_anew(shard, &reason).await?,
+                    Some(News::Stale(shard, reason)) => self.begin_anew(shard, true, &reason)?,
                     None => std::future::pending().await,
                 },
-                _ = ticks.tick() => self.look_for_the_stuck().await?,
+                _ = ticks.tick() => self.look_around().await?,
             }
         }
     }
 
     /// Stops every shard.
     pub(super) async fn end(mut self) {
-        self.fetches.abort_all();
+        self.fetching.end();
         stop_all(&self.ground, std::mem::take(&mut self.running)).await;
     }
 
-    fn me(&self) -> Option<ValidatorId> {
+    pub(super) fn me(&self) -> Option<ValidatorId> {
         self.beacon.me.get().copied()
     }
 
-    async fn look(&self) -> Option<Look> {
+    pub(super) async fn look(&self) -> Option<Look> {
         let asked = self.beacon.core.query(|replica, _| {
             let certified = replica.certified();
             Look { state: certified.state.clone(), slot: certified.header.slot }
@@ -192,25 +194,31 @@ impl Director {
         // First: whoever is to be hosted is fetched from those that are named here.
         self.address(&look.state);
         let Some(me) = self.me().filter(|_| self.role == Role::Shard) else { return Ok(()) };
-        let wanted = duties(&look.state, me);
-        for (shard, duty) in &wanted {
-            self.host(&look.state, *shard, me, *duty)?;
-        }
-        self.let_go(&look.state, me).await;
+        self.host_all(&look.state, me)?;
+        self.let_go(&look.state, me).await?;
         self.address(&look.state);
         Ok(())
     }
 
     /// Stops what this process has no duty to any more, once others hold it.
-    async fn let_go(&mut self, state: &BeaconState, me: ValidatorId) {
+    async fn let_go(&mut self, state: &BeaconState, me: ValidatorId) -> Result<(), Failure> {
         let wanted = duties(state, me);
-        let over = self.running.keys().filter(|shard| !wanted.contains_key(*shard) && is_settled(state, **shard));
-        for shard in over.copied().collect::<Vec<_>>() {
+        let is_over = |shard: &ShardId| {
+            !wanted.contains_key(shard) && is_settled(state, *shard) && !self.fetching.is_under_way(*shard)
+        };
+        for shard in self.running.keys().copied().filter(is_over).collect::<Vec<_>>() {
             if let Some(running) = self.running.remove(&shard) {
-                self.heights.remove(&shard);
-                self.ground.stop(shard, running, true).await;
+                self.forget(shard, running).await?;
             }
         }
+        Ok(())
+    }
+
+    fn host_all(&mut self, state: &BeaconState, me: ValidatorId) -> Result<(), Failure> {
+        for (shard, duty) in duties(state, me) {
+            self.host(state, shard, me, duty)?;
+        }
+        Ok(())
     }
 
     /// Sees to it that a shard is hosted, or will be once its state is here.
@@ -219,7 +227,7 @@ impl Director {
             self.ground.hosts.set_duty(shard, duty);
             return Ok(());
         }
-        if self.fetching.insert(shard, duty).is_some() {
+        if self.fetching.holds_up(shard) {
             return Ok(());
         }
         // In the first era everybody begins with the genesis file, and where there is only one, too; but for who does not
@@ -227,7 +235,6 @@ impl Director {
         let first = self.from_genesis
             && state.shard(shard).is_none_or(|record| record.era.0 == 0 || record.last.header.height == Height(0));
         if self.ground.network.genesis.epochs.is_none() || first || self.is_begun(shard)? {
-            self.fetching.remove(&shard);
             return self.start(shard, me, duty);
         }
         self.fetch(shard, duty)
@@ -251,82 +258,38 @@ impl Director {
         Ok(!epochs || kakera_chain::replica::is_begun(&store).map_err(broken)?)
     }
 
-    fn start(&mut self, shard: ShardId, me: ValidatorId, duty: Duty) -> Result<(), Failure> {
+    pub(super) fn start(&mut self, shard: ShardId, me: ValidatorId, duty: Duty) -> Result<(), Failure> {
         let id = |header: &kakera_chain::block::Header| header.id(self.ground.network.id);
         let genesis = self.origin.shards[usize::from(shard.0)].clone();
         let reading = first_reading(id(&self.origin.beacon_genesis), id(&genesis));
-        let first = First { shard, genesis, reading };
+        let starts = self.starts.entry(shard).or_default();
+        let first = First { shard, genesis, reading, starts: *starts };
+        *starts = starts.saturating_add(1);
         let running = self.ground.start(&first, me, duty, self.restored)?;
         self.running.insert(shard, running);
         Ok(())
     }
 
-    fn fetch(&mut self, shard: ShardId, duty: Duty) -> Result<(), Failure> {
-        let store = Arc::new(self.ground.home.store(ChainId::Shard(shard))?);
-        self.ground.hosts.fetch(shard, duty);
-        let (shards, forwarder) = (self.ground.network.genesis.shards, Arc::clone(&self.ground.forwarder));
-        let newcomer = Newcomer {
-            beacon: self.beacon.core.clone(),
-            beacon_store: Arc::clone(&self.beacon.store),
-            download: Download { shard, shards, store, forwarder },
-        };
-        self.fetches.spawn(async move {
-            let fetched = newcomer.fetch().await;
-            (shard, fetched.map_err(|reason| Failure::Halted(format!("handing over shard {shard}: {reason}"))))
-        });
-        Ok(())
-    }
-
-    /// A hand-over has ended.
-    async fn fetched(
-        &mut self,
-        fetched: Result<(ShardId, Result<(), Failure>), tokio::task::JoinError>,
-    ) -> Result<(), Failure> {
-        let (shard, done) = fetched.map_err(|error| Failure::Halted(format!("a hand-over ended: {error}")))?;
-        self.fetching.remove(&shard);
-        done?;
-        let (Some(look), Some(me)) = (self.look().await, self.me()) else { return Ok(()) };
-        let duty = duties(&look.state, me).get(&shard).copied();
-        // Who has it and is not asked for it any more may be the only one who has: it is let go like any other.
-        if let Some(duty) = duty.or((!is_settled(&look.state, shard)).then_some(Duty::Left)) {
-            self.start(shard, me, duty)?;
-            self.address(&look.state);
-        } else {
-            self.ground.hosts.remove(shard);
-            let removed = self.ground.home.remove_store(ChainId::Shard(shard));
-            removed.map_err(Failure::Machine)?;
-        }
-        Ok(())
-    }
-
-    /// A shard cannot be brought up to date block by block.
-    async fn begin_anew(&mut self, shard: ShardId, reason: &str) -> Result<(), Failure> {
-        if self.ground.network.genesis.epochs.is_none() {
-            let reason =
-                format!("the stores of beacon and shard have come apart ({reason}): move the data directory away");
-            return Err(Failure::Halted(reason));
-        }
-        let Some(running) = self.running.remove(&shard) else { return Ok(()) };
-        tracing::warn!(%shard, reason, "the state of a shard is fetched anew");
-        self.heights.remove(&shard);
-        self.ground.stop(shard, running, true).await;
-        let (Some(look), Some(me)) = (self.look().await, self.me()) else { return Ok(()) };
-        if let Some(duty) = duties(&look.state, me).get(&shard) {
-            self.host(&look.state, shard, me, *duty)?;
-            self.address(&look.state);
-        }
-        Ok(())
-    }
-
-    /// A shard that follows and does not get on, though the beacon has recorded more, is fetched anew.
-    async fn look_for_the_stuck(&mut self) -> Result<(), Failure> {
+    /// What was held up is done now, if it can be.
+    async fn look_around(&mut self) -> Result<(), Failure> {
         if self.ground.network.genesis.epochs.is_none() {
             return Ok(());
         }
+        self.clear_up().await?;
         let Some(look) = self.look().await else { return Ok(()) };
-        if let Some(me) = self.me().filter(|_| self.is_fresh(&look)) {
-            self.let_go(&look.state, me).await;
+        if let Some(me) = self.me().filter(|_| self.role == Role::Shard && self.is_fresh(&look)) {
+            self.let_go(&look.state, me).await?;
+            let before = self.running.len();
+            self.host_all(&look.state, me)?;
+            if self.running.len() != before {
+                self.address(&look.state);
+            }
         }
+        self.look_for_the_stuck(&look).await
+    }
+
+    /// A shard that follows and does not get on, though the beacon has recorded more, is fetched anew.
+    async fn look_for_the_stuck(&mut self, look: &Look) -> Result<(), Failure> {
         let mut stuck = Vec::new();
         for (shard, host) in self.ground.hosts.all() {
             let asked = host.local.core.query(|replica, _| {
@@ -344,8 +307,11 @@ impl Director {
             }
         }
         for shard in stuck {
-            self.begin_anew(shard, "it follows and has not got on").await?;
+            self.begin_anew(shard, false, "it follows and has not got on")?;
         }
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

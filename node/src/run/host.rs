@@ -35,12 +35,18 @@ use std::{
     thread::JoinHandle,
     time::Duration,
 };
-use tokio::{sync::mpsc, task::JoinSet, time::sleep};
+use tokio::{
+    sync::mpsc,
+    task::JoinSet,
+    time::{Instant, sleep},
+};
 
 /// How long a core has to finish what is queued once it is stopped.
 const CORE_GRACE: Duration = Duration::from_secs(5);
 /// How long whoever still reads a store that goes is waited for.
 const READERS: Duration = Duration::from_secs(2);
+/// How often it is looked whether they are done.
+const POLL: Duration = Duration::from_millis(10);
 
 /// What every shard here needs.
 #[derive(Clone)]
@@ -73,12 +79,35 @@ pub(super) struct Running {
     _tasks: JoinSet<()>,
 }
 
+/// What may still be held of a shard that was stopped: by whoever still reads, or by a core that does not end.
+pub(super) struct Leaving {
+    store: Arc<RocksStore>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Leaving {
+    /// Whether nothing is: only then is its database opened again, or removed.
+    pub(super) fn is_over(&self) -> bool {
+        Arc::strong_count(&self.store) == 1 && self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Waits a little for it to be over.
+    pub(super) async fn wait(&self) {
+        let until = Instant::now() + READERS;
+        while !self.is_over() && Instant::now() < until {
+            sleep(POLL).await;
+        }
+    }
+}
+
 /// A shard's origin: its genesis header and what the beacon's genesis block says to it.
 #[derive(Clone)]
 pub(super) struct First {
     pub(super) shard: ShardId,
     pub(super) genesis: Header,
     pub(super) reading: Reading,
+    /// How often this process has started it before: it is followed from another node each time.
+    pub(super) starts: u16,
 }
 
 impl Ground {
@@ -124,7 +153,7 @@ impl Ground {
             told: Told::default(),
             duty,
         };
-        let tasks = self.tasks(&host, me);
+        let tasks = self.tasks(&host, me, first.starts);
         self.hosts.insert(shard, host);
         let deliver = core;
         self.board.connect(&peers, Arc::new(move |from, message| deliver.deliver(from, message)));
@@ -132,7 +161,7 @@ impl Ground {
         Ok(Running { thread, _tasks: tasks })
     }
 
-    fn tasks(&self, host: &Host, me: ValidatorId) -> JoinSet<()> {
+    fn tasks(&self, host: &Host, me: ValidatorId, starts: u16) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
         let LocalShard { shard, core, tracker, .. } = host.local.clone();
         lasting(&mut tasks, "tracker", move || tracker.clone().run());
@@ -163,7 +192,7 @@ impl Ground {
             timing: shard_timing,
             core: core.clone(),
             forwarder: Arc::clone(&self.forwarder),
-            spread: u16::try_from(me.0 % 1024).unwrap_or(0),
+            spread: u16::try_from(me.0 % 1024).unwrap_or(0).saturating_add(starts),
             seated: Arc::clone(&host.seated),
             readers: None,
         };
@@ -188,39 +217,17 @@ impl Ground {
         });
     }
 
-    /// Stops a shard; `forget`: what is stored of it goes, but for what was signed.
-    pub(super) async fn stop(&self, shard: ShardId, running: Running, forget: bool) {
-        let chain = ChainId::Shard(shard);
-        self.board.disconnect(chain);
-        let host = self.hosts.remove(shard);
+    /// Stops a shard; returns what may still be held of it.
+    pub(super) async fn stop(&self, shard: ShardId, running: Running) -> Option<Leaving> {
+        self.board.disconnect(ChainId::Shard(shard));
+        let Host { local, .. } = self.hosts.remove(shard)?;
         // The tasks go when the core has ended: listeners are told so before.
         let Running { thread, _tasks: tasks } = running;
-        if let Some(Host { local, .. }) = host {
-            let LocalShard { core, store, tracker, .. } = local;
-            finish(core, thread).await;
-            tracker.close();
-            drop((tracker, tasks));
-            if forget {
-                self.forget(chain, store).await;
-            }
-        }
-    }
-
-    async fn forget(&self, chain: ChainId, store: Arc<RocksStore>) {
-        let until = tokio::time::Instant::now() + READERS;
-        while Arc::strong_count(&store) > 1 && tokio::time::Instant::now() < until {
-            sleep(Duration::from_millis(20)).await;
-        }
-        drop(store);
-        let home = self.home.clone();
-        let removed = tokio::task::spawn_blocking(move || home.remove_store(chain)).await;
-        match removed {
-            Ok(Ok(())) => tracing::info!(%chain, "a chain is hosted no more, and its data is gone"),
-            Ok(Err(reason)) => {
-                tracing::warn!(%chain, %reason, "the data of a chain that is hosted no more cannot be removed")
-            }
-            Err(_) => {}
-        }
+        let LocalShard { core, store, tracker, .. } = local;
+        let thread = end(core, thread).await;
+        tracker.close();
+        drop((tracker, tasks));
+        Some(Leaving { store, thread })
     }
 }
 
@@ -233,18 +240,32 @@ pub(super) fn started(store: &RocksStore, reason: StartFailure) -> Failure {
 
 /// Lets a core write what it has decided; one that hangs is left to the end of the process.
 pub(super) async fn finish<A: Served>(core: Core<A>, thread: JoinHandle<()>) {
-    let joined = tokio::task::spawn_blocking(move || {
-        core.stop();
-        thread.join().is_ok()
-    });
-    if !matches!(tokio::time::timeout(CORE_GRACE, joined).await, Ok(Ok(true))) {
-        tracing::warn!("the core did not end in time");
+    end(core, thread).await;
+}
+
+/// The same; returns the thread of one that hangs.
+async fn end<A: Served>(core: Core<A>, thread: JoinHandle<()>) -> Option<JoinHandle<()>> {
+    // It is told from a thread of its own: a core with much to do is waited for, and the runtime's threads may all be taken.
+    if let Err(reason) = std::thread::Builder::new().name("stop".into()).spawn(move || core.stop()) {
+        tracing::error!(%reason, "there is no thread to stop a core with");
     }
+    let until = Instant::now() + CORE_GRACE;
+    while !thread.is_finished() && Instant::now() < until {
+        sleep(POLL).await;
+    }
+    if !thread.is_finished() {
+        tracing::warn!("the core did not end in time");
+        return Some(thread);
+    }
+    if thread.join().is_err() {
+        tracing::error!("the core has panicked");
+    }
+    None
 }
 
 /// The shards' replicas as a process ends.
 pub(super) async fn stop_all(ground: &Ground, running: impl IntoIterator<Item = (ShardId, Running)>) {
     for (shard, running) in running {
-        ground.stop(shard, running, false).await;
+        ground.stop(shard, running).await;
     }
 }

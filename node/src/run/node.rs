@@ -81,14 +81,17 @@ struct Process {
 }
 
 /// Runs a process until it is asked to stop, or one of its chains halts.
-pub(super) async fn run(opened: Opened, stop: Signals) -> Result<(), Failure> {
+pub(super) async fn run(opened: Opened, mut stop: Signals) -> Result<(), Failure> {
     let origin = Arc::new(Origin::of(&opened.network).map_err(|failure| opened.contents(failure))?);
     let metrics = Arc::new(Metrics::new());
     let board = Switchboard::new(opened.network.id, Arc::clone(&metrics));
     let (forwarder, hosts) = (Arc::new(Forwarder::default()), Hosts::default());
     if let Some(wish) = &opened.checkpoint {
         let store = opened.home.store(ChainId::Beacon)?;
-        checkpoint::begin(&store, &opened.network, wish).await?;
+        tokio::select! {
+            begun = checkpoint::begin(&store, &opened.network, wish) => begun?,
+            () = stop.received() => return Ok(()),
+        }
     }
     let chain = BeaconChain::start(&opened, origin.beacon.clone(), origin.beacon_genesis.clone())?;
     let chain = Arc::new(chain);

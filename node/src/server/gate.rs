@@ -1,5 +1,7 @@
-//! What each request passes: a time limit and a cap for unary calls, and a small first frame for peers' streams.
+//! What each request passes: a time limit and a cap for unary calls, a small first frame for peers' streams, and a count
+//! of what is answered.
 
+use super::{shares::Caller, untaken::Untaken};
 use crate::errors::{ApiError, refusal};
 use std::{
     pin::Pin,
@@ -12,6 +14,7 @@ use tonic::{
     Code, Status,
     body::Body,
     codegen::{Body as HttpBody, BoxFuture, Bytes, Service, http},
+    transport::server::TcpConnectInfo,
 };
 use tower::Layer;
 
@@ -25,15 +28,15 @@ const TALK: &str = "/kakera.v1.Peer/Talk";
 
 /// The layer.
 #[derive(Clone)]
-pub struct Gate {
+pub(super) struct Gate {
     room: Arc<Semaphore>,
+    untaken: Untaken,
 }
 
 impl Gate {
     /// A gate with its own count of requests.
-    #[allow(clippy::new_without_default, reason = "a gate is made where a server is, once")]
-    pub fn new() -> Gate {
-        Gate { room: Arc::new(Semaphore::new(MAX_REQUESTS)) }
+    pub(super) fn new(untaken: Untaken) -> Gate {
+        Gate { room: Arc::new(Semaphore::new(MAX_REQUESTS)), untaken }
     }
 }
 
@@ -41,15 +44,16 @@ impl<S> Layer<S> for Gate {
     type Service = Gated<S>;
 
     fn layer(&self, inner: S) -> Gated<S> {
-        Gated { inner, room: Arc::clone(&self.room) }
+        Gated { inner, room: Arc::clone(&self.room), untaken: self.untaken.clone() }
     }
 }
 
 /// A service behind the gate.
 #[derive(Clone)]
-pub struct Gated<S> {
+pub(super) struct Gated<S> {
     inner: S,
     room: Arc<Semaphore>,
+    untaken: Untaken,
 }
 
 impl<S> Service<http::Request<Body>> for Gated<S>
@@ -76,15 +80,63 @@ where
             let status = Status::from(ApiError::Busy { what: "requests", limit: MAX_REQUESTS });
             return Box::pin(async move { Ok(status.into_http()) });
         };
+        let remote = request.extensions().get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr);
+        let (caller, untaken) = (Caller::from(remote), self.untaken.clone());
         let answer = self.inner.call(request);
         Box::pin(async move {
             let answered = timeout(ANSWER, answer).await;
             drop(permit);
-            answered.unwrap_or_else(|_| {
+            let Ok(answered) = answered else {
                 let message = format!("no answer within {} s: try again, or use another node", ANSWER.as_secs());
-                Ok(refusal(Code::DeadlineExceeded, "TIMEOUT", message).into_http())
-            })
+                return Ok(refusal(Code::DeadlineExceeded, "TIMEOUT", message).into_http());
+            };
+            answered.map(|answer| answer.map(|body| Body::new(Answer { body, caller, untaken, over: false })))
         })
+    }
+}
+
+/// A response body whose bytes count until the transport has written them. One for which there is no room ends.
+struct Answer {
+    body: Body,
+    caller: Caller,
+    untaken: Untaken,
+    over: bool,
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Status>>> {
+        if self.over {
+            return Poll::Ready(None);
+        }
+        let frame = match std::task::ready!(Pin::new(&mut self.body).poll_frame(context)) {
+            Some(Ok(frame)) => frame,
+            ended => return Poll::Ready(ended),
+        };
+        let held = match frame.into_data() {
+            Ok(bytes) => self.untaken.hold(self.caller, bytes).map(http_body::Frame::data),
+            Err(trailers) => Ok(trailers),
+        };
+        let frame = held.unwrap_or_else(|busy| {
+            self.over = true;
+            let mut trailers = http::HeaderMap::new();
+            Status::from(busy).add_header(&mut trailers).expect("a refusal's text fits into headers");
+            http_body::Frame::trailers(trailers)
+        });
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.over || self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
     }
 }
 

@@ -1,5 +1,6 @@
-//! Taking connections: a cap on how many, and a time-out for the first bytes.
+//! Taking connections: a cap on how many, and an end of those that stay silent or take nothing.
 
+use super::{shares::Caller, untaken::Untaken};
 use crate::metrics::Metrics;
 use std::{
     future::Future,
@@ -13,7 +14,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
-    time::{Sleep, sleep},
+    time::{Instant, Sleep, sleep},
 };
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
@@ -27,6 +28,10 @@ pub(super) struct Connection {
     stream: TcpStream,
     /// Until something was read.
     silence: Option<Pin<Box<Sleep>>>,
+    caller: Caller,
+    untaken: Untaken,
+    /// Until it is looked at again what it has not taken.
+    look: Pin<Box<Sleep>>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -35,6 +40,7 @@ pub(super) struct Connection {
 pub(super) fn accept(
     listener: TcpListener,
     limit: usize,
+    untaken: Untaken,
     metrics: Arc<Metrics>,
 ) -> mpsc::Receiver<io::Result<Connection>> {
     let (sender, receiver) = mpsc::channel(1);
@@ -45,8 +51,8 @@ pub(super) fn accept(
                 accepted = listener.accept() => accepted,
                 () = sender.closed() => return,
             };
-            let stream = match accepted {
-                Ok((stream, _)) => stream,
+            let (stream, remote) = match accepted {
+                Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(%error, "a connection cannot be accepted");
                     sleep(PAUSE).await;
@@ -60,13 +66,33 @@ pub(super) fn accept(
             if stream.set_nodelay(true).is_err() {
                 continue;
             }
-            let silence = Some(Box::pin(sleep(FIRST_BYTES)));
-            if sender.send(Ok(Connection { stream, silence, _permit: permit })).await.is_err() {
+            let connection = Connection {
+                stream,
+                silence: Some(Box::pin(sleep(FIRST_BYTES))),
+                caller: Caller::from(Some(remote)),
+                look: Box::pin(sleep(untaken.look_every())),
+                untaken: untaken.clone(),
+                _permit: permit,
+            };
+            if sender.send(Ok(connection)).await.is_err() {
                 return;
             }
         }
     });
     receiver
+}
+
+impl Connection {
+    /// Fails once something has waited here for too long. Asked at every turn: the transport may want only to write.
+    fn judge(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        while self.look.as_mut().poll(context).is_ready() {
+            if self.untaken.overdue(self.caller) {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            self.look.as_mut().reset(Instant::now() + self.untaken.look_every());
+        }
+        Ok(())
+    }
 }
 
 impl AsyncRead for Connection {
@@ -75,6 +101,7 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        self.judge(context)?;
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
         if buffer.filled().len() > before {
@@ -91,6 +118,7 @@ impl AsyncRead for Connection {
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.judge(context)?;
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
@@ -107,6 +135,7 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.judge(context)?;
         Pin::new(&mut self.stream).poll_write_vectored(context, slices)
     }
 

@@ -1,6 +1,6 @@
 //! Receipts: what becomes of those that come in, asked here, and of those that went out, asked at their destinations.
 
-use super::{Inner, MAX_RECEIPTS, Watches};
+use super::{Inner, MAX_RECEIPTS, Receiver, Watches};
 use crate::{core::now, errors::ApiError};
 use kakera_chain::{
     hash::Hash,
@@ -64,51 +64,58 @@ fn explain(reason: &str) -> String {
     format!("{cause}: the value is back in the sender's account, send it again")
 }
 
+/// What becomes of a receipt toward this shard, for one who waits for it.
+pub(super) struct Awaited {
+    pub(super) inner: Arc<Inner>,
+    pub(super) record: oneshot::Receiver<ConsumedRecord>,
+    place: (ShardId, u64, u64),
+}
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        self.inner.lock().receipts.remove(&self.place);
+    }
+}
+
 impl Inner {
     /// Resolves with what became of a receipt toward this shard, once certified.
-    pub(super) fn await_consumed(
-        &self,
-        from: ShardId,
-        seq: u64,
-    ) -> Result<oneshot::Receiver<ConsumedRecord>, ApiError> {
-        let (sender, receiver) = oneshot::channel();
-        {
+    pub(super) fn await_consumed(self: &Arc<Self>, from: ShardId, seq: u64) -> Result<Awaited, ApiError> {
+        let full = |_| ApiError::Busy { what: "listeners to receipts", limit: MAX_RECEIPTS };
+        let room = Arc::clone(&self.receivers).try_acquire_owned().map_err(full)?;
+        let (told, record) = oneshot::channel();
+        let place = {
             let mut watches = self.lock();
-            if watches.receipts.len() >= MAX_RECEIPTS {
-                return Err(ApiError::Busy { what: "followed receipts", limit: MAX_RECEIPTS });
-            }
-            watches.receipts.entry((from, seq)).or_default().push(sender);
-        }
+            watches.numbered += 1;
+            let place = (from, seq, watches.numbered);
+            watches.receipts.insert(place, Receiver { told, _room: room });
+            place
+        };
+        let awaited = Awaited { inner: Arc::clone(self), record, place };
         // Asked after it is waited for: an event in between is not missed.
-        if let Some(record) = consumed_record(&*self.store, &self.lane(from), seq)? {
+        if let Some(record) = self.consumed(from, seq)? {
             self.lock().answer(from, seq, record);
         }
-        Ok(receiver)
+        Ok(awaited)
+    }
+
+    fn consumed(&self, from: ShardId, seq: u64) -> Result<Option<ConsumedRecord>, ApiError> {
+        Ok(consumed_record(&*self.store()?, &self.lane(from), seq)?)
     }
 
     /// A certified block has consumed the lane up to `next`.
     pub(super) fn tell_consumed(&self, from: ShardId, next: u64) {
-        let due: Vec<u64> = self.lock().receipts.range((from, 0)..(from, next)).map(|((_, seq), _)| *seq).collect();
+        let mut due: Vec<u64> =
+            self.lock().receipts.range((from, 0, 0)..(from, next, 0)).map(|((_, seq, _), _)| *seq).collect();
+        due.dedup();
         for seq in due {
             self.tell_consumed_at(from, seq);
         }
     }
 
     pub(super) fn tell_consumed_at(&self, from: ShardId, seq: u64) {
-        match consumed_record(&*self.store, &self.lane(from), seq) {
-            Ok(Some(record)) => self.lock().answer(from, seq, record),
-            Ok(None) => {}
-            Err(failure) => tracing::error!(%failure, "a consumed receipt cannot be read"),
-        }
-    }
-
-    pub(super) fn forget_receipts(&self, from: ShardId, seq: u64) {
-        let mut watches = self.lock();
-        if let Some(waiting) = watches.receipts.get_mut(&(from, seq)) {
-            waiting.retain(|sender| !sender.is_closed());
-            if waiting.is_empty() {
-                watches.receipts.remove(&(from, seq));
-            }
+        // A failure of the disk is in the log.
+        if let Ok(Some(record)) = self.consumed(from, seq) {
+            self.lock().answer(from, seq, record);
         }
     }
 
@@ -138,15 +145,15 @@ impl Inner {
     }
 
     /// How a receipt ended: credited, or returned and credited back here. Nothing when nobody listens any more.
-    async fn end_of(&self, id: &Hash, receipt: ReceiptRef) -> Option<Option<Refusal>> {
+    async fn end_of(self: &Arc<Self>, id: &Hash, receipt: ReceiptRef) -> Option<Option<Refusal>> {
         let mut pause = FIRST_PAUSE;
         loop {
             match self.ask_destination(receipt).await {
                 Ok(status) if status.stage() == Stage::Delivered => return Some(None),
                 Ok(status) if status.stage() == Stage::Returned => {
                     let from = ShardId(u16::try_from(receipt.to_shard).ok()?);
-                    let back = self.await_consumed(from, status.return_seq).ok()?;
-                    back.await.ok()?;
+                    let mut back = self.await_consumed(from, status.return_seq).ok()?;
+                    (&mut back.record).await.ok()?;
                     let message = explain(&status.reason);
                     return Some(Some(Refusal { reason: status.reason, message }));
                 }
@@ -177,9 +184,11 @@ impl Inner {
 
 impl Watches {
     fn answer(&mut self, from: ShardId, seq: u64, record: ConsumedRecord) {
-        for sender in self.receipts.remove(&(from, seq)).unwrap_or_default() {
+        let due: Vec<_> =
+            self.receipts.range((from, seq, 0)..=(from, seq, u64::MAX)).map(|(place, _)| *place).collect();
+        for receiver in due.iter().filter_map(|place| self.receipts.remove(place)) {
             // A listener may have gone.
-            let _gone = sender.send(record);
+            let _gone = receiver.told.send(record);
         }
     }
 }

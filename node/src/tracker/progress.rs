@@ -196,18 +196,20 @@ impl Inner {
     /// Events were missed: asks the store about everything watched.
     fn catch_up(self: &Arc<Self>, certified: Height) {
         let ids: Vec<Hash> = self.lock().transactions.keys().copied().collect();
+        let Ok(store) = self.store() else { return };
         for id in ids {
-            let Ok(Some(record)) = records::transaction_record(&*self.store, &id) else { continue };
+            let Ok(Some(record)) = records::transaction_record(&*store, &id) else { continue };
             let started = self.lock().certify(id, (record.height, record.block), &record.receipts);
             if let Some(receipts) = started {
                 self.follow_receipts(id, receipts);
             }
         }
-        let lanes: Vec<_> = {
+        let mut lanes: Vec<_> = {
             let mut watches = self.lock();
             watches.path.taken = watches.path.taken.max(certified);
-            watches.receipts.keys().copied().collect()
+            watches.receipts.keys().map(|(from, seq, _)| (*from, *seq)).collect()
         };
+        lanes.dedup();
         for (from, seq) in lanes {
             self.tell_consumed_at(from, seq);
         }
@@ -309,6 +311,7 @@ async fn look_again(inner: &Arc<Inner>) -> Option<()> {
         ids.into_iter().map(look).collect::<Vec<_>>()
     });
     let found = asked.await.ok()?;
+    let store = inner.store().ok()?;
     let mut watches = inner.lock();
     for (id, pooled, next) in found {
         if pooled.is_some() {
@@ -319,7 +322,7 @@ async fn look_again(inner: &Arc<Inner>) -> Option<()> {
         match (watch.brief, next) {
             (Some(brief), Some(next)) if next > brief.nonce => {
                 // In the store already, perhaps, and the event is on its way: the store decides.
-                if matches!(records::transaction_record(&*inner.store, &id), Ok(None)) {
+                if matches!(records::transaction_record(&*store, &id), Ok(None)) {
                     let message = format!("another transaction used nonce {}: the next is {next}", brief.nonce);
                     let refusal = Refusal { reason: "NONCE_USED".into(), message };
                     watches.change(&id, |life| life.lost(Stage::Refused, refusal, now()));

@@ -4,7 +4,7 @@ use super::Program;
 use crate::{
     checks::InvalidTransaction,
     execution::{self, Work},
-    fees::{Demand, EVIDENCE_BYTES_A_GAS, EVIDENCE_GAS},
+    fees::Demand,
     rules::Rules,
 };
 use kakera_chain::{
@@ -30,7 +30,7 @@ impl Program for SubmitEvidence<'_> {
             return Err(InvalidTransaction::EvidenceSize { found, most });
         }
         demand.receipt_bytes += found as u64;
-        demand.gas += EVIDENCE_GAS + found as u64 / EVIDENCE_BYTES_A_GAS;
+        demand.gas += rules.evidence_gas(found as u64);
         Ok(demand)
     }
 

@@ -75,7 +75,8 @@ fn each_order_becomes_one_receipt_to_the_beacon_with_its_value() {
     let mut world = World::new(staked());
     let from = world.address(0, 0);
     let gas = TRANSACTION_GAS + ACCOUNT_GAS + EMIT_GAS;
-    let expected = [(gas + BOND_GAS, 3 * SEAT), (gas, 2 * SEAT), (gas, 0), (gas, 0), (gas + EVIDENCE_GAS + 2, 0)];
+    let evidence = Rules::of(&world.chains[0].config.network, ShardId(0)).evidence_gas(33);
+    let expected = [(gas + BOND_GAS, 3 * SEAT), (gas, 2 * SEAT), (gas, 0), (gas, 0), (gas + evidence, 0)];
     let mut spent = 0;
     for (seq, (action, (gas, value))) in (0..).zip(all(&world).into_iter().zip(expected)) {
         let base_fee = world.chains[0].head.state.base_fee();
@@ -157,7 +158,23 @@ fn the_most_evidence_fits_the_smallest_block_that_a_network_may_have() {
     world.chains[0].step();
     assert_eq!(world.chains[0].emitted.len(), 1);
     let gas = TRANSACTION_GAS + ACCOUNT_GAS + EMIT_GAS + EVIDENCE_GAS;
-    assert!(gas + Receipt::MAX_EVIDENCE as u64 / EVIDENCE_BYTES_A_GAS <= 100_000 / 10, "what one transaction may use");
+    assert!(
+        gas + Receipt::MAX_EVIDENCE as u64 / EVIDENCE_BYTES_A_GAS <= 100_000 / 10,
+        "hashing the most takes no more"
+    );
+}
+
+#[test]
+fn evidence_takes_the_same_part_of_a_blocks_gas_as_of_its_bytes() {
+    let fees = Fees { block_gas: 20_000_000, block_bytes: 256 * 1024, base_fee: 1, receipt_gas_percent: 40 };
+    let world = World::new(Setup { fees, ..staked() });
+    let rules = Rules::of(&world.chains[0].config.network, ShardId(0));
+    let fixed = TRANSACTION_GAS + ACCOUNT_GAS + EMIT_GAS + EVIDENCE_GAS;
+    let gas = |bytes: u64| TRANSACTION_GAS + ACCOUNT_GAS + EMIT_GAS + rules.evidence_gas(bytes);
+    assert_eq!(gas(256 * 1024), 12_000_000, "all that transactions may use");
+    assert_eq!(gas(64 * 1024), fixed + (12_000_000 - fixed) / 4);
+    assert_eq!(gas(1_000), fixed + 45_755, "an offence proved in 1,000 bytes");
+    assert_eq!(gas(0), fixed);
 }
 
 #[test]
@@ -243,7 +260,7 @@ fn orders_to_the_beacon_wait_while_their_lane_is_full_and_are_settled_once_recor
 
 #[test]
 fn a_block_full_of_evidence_still_fits_a_crosslink() {
-    let fees = Fees { block_gas: 1 << 30, block_bytes: 1 << 20, base_fee: 10, receipt_gas_percent: 50 };
+    let fees = Fees { block_gas: 200_000, block_bytes: 1 << 20, base_fee: 10, receipt_gas_percent: 50 };
     let mut world = World::new(Setup { fees, ..staked() });
     let action = Action::SubmitEvidence { bytes: vec![7; Receipt::MAX_EVIDENCE] };
     for n in 0..2 {

@@ -26,6 +26,9 @@ const CLEARED: usize = 4_096;
 /// The most that [`FetchConfig::strikes`] may be.
 const MAX_STRIKES: u32 = 64;
 
+/// [`FetchConfig::patience_ms`] doubles so many times.
+const PATIENCE_DOUBLINGS: u32 = 2;
+
 /// How to fetch. Values beyond the bounds named are brought within them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FetchConfig {
@@ -43,6 +46,9 @@ pub struct FetchConfig {
     pub timeout_ms: u64,
     /// Failures in a row after which a peer is left out, 1 to 64.
     pub strikes: u32,
+    /// How long nothing good may come before another target is looked for. Doubles, twice at most, with each target that
+    /// was taken for it: on a slow link the first answer needs its time.
+    pub patience_ms: u64,
 }
 
 impl FetchConfig {
@@ -56,6 +62,7 @@ impl FetchConfig {
             in_flight: 16,
             timeout_ms: 5_000,
             strikes: 4,
+            patience_ms: 10_000,
         }
     }
 }
@@ -184,6 +191,9 @@ pub struct Fetch {
     ticket: u64,
     /// A stall that was reported and still lasts.
     stall: Option<Stall>,
+    /// Since when nothing good has come, and how many targets were taken for that.
+    waiting_since: Option<Timestamp>,
+    impatient: u32,
     /// The store has been found not to hold what was written, once.
     mistrusted: bool,
 }
@@ -204,7 +214,8 @@ impl Fetch {
             None => Stage::Clearing { marked: false },
         };
         let peers = Peers::default();
-        Ok(Fetch { config, target, stage, peers, ticket: 0, stall: None, mistrusted: false })
+        let (stall, waiting_since) = (None, None);
+        Ok(Fetch { config, target, stage, peers, ticket: 0, stall, waiting_since, impatient: 0, mistrusted: false })
     }
 
     /// What is fetched.
@@ -221,6 +232,17 @@ impl Fetch {
     /// Why it does not go on, if it does not.
     pub fn stalled(&self) -> Option<Stall> {
         self.stall
+    }
+
+    /// Whether to look for another target: nobody serves this one, or nothing good has come for long. A stall is not enough
+    /// to go by: peers that are silent by turns are never all left out at one time.
+    pub fn wants_another(&self, now: Timestamp) -> bool {
+        self.stall.is_some() || self.is_impatient(now)
+    }
+
+    fn is_impatient(&self, now: Timestamp) -> bool {
+        let patience = self.config.patience_ms.saturating_mul(1 << self.impatient.min(PATIENCE_DOUBLINGS));
+        self.waits() && self.waiting_since.is_some_and(|since| since.plus(patience) <= now)
     }
 
     /// When to give [`Input::Tick`] if nothing else happens first; a time past means at once.
@@ -244,6 +266,9 @@ impl Fetch {
     /// The store's own failures, and a store that does not hold what was written, twice.
     pub fn handle(&mut self, now: Timestamp, input: Input, store: &dyn Store) -> Result<Vec<Effect>, StoreFailure> {
         let mut effects = Vec::new();
+        if !self.waits() || self.waiting_since.is_none() {
+            self.waiting_since = Some(now);
+        }
         self.advance(store, &mut effects)?;
         match input {
             Input::Tick => {}
@@ -254,12 +279,13 @@ impl Fetch {
                 }
             }
             Input::Peer(peer) => {
-                if self.peers.add(peer) {
+                if self.peers.add(peer, now) {
                     self.stall = None;
                 }
             }
             Input::Target(target) => {
                 if target != self.target {
+                    self.impatient = self.impatient.saturating_add(u32::from(self.is_impatient(now)));
                     self.target = target;
                     self.mistrusted = false;
                     self.begin();
@@ -336,7 +362,7 @@ impl Fetch {
         match fault {
             None => {
                 self.peers.praise(peer);
-                self.stall = None;
+                (self.stall, self.waiting_since) = (None, Some(now));
             }
             Some(fault) => {
                 self.peers.exclude(peer, fault.clone());
@@ -422,13 +448,17 @@ impl Fetch {
         }
     }
 
-    fn notice_stall(&mut self, effects: &mut Vec<Effect>) {
-        let waits = match &self.stage {
+    /// Whether it goes on only by answers.
+    fn waits(&self) -> bool {
+        match &self.stage {
             Stage::Head => true,
             Stage::Parts(parts) => !parts.are_done(),
             Stage::Clearing { .. } | Stage::Complete => false,
-        };
-        if !waits || self.stall.is_some() || self.peers.any_hope() {
+        }
+    }
+
+    fn notice_stall(&mut self, effects: &mut Vec<Effect>) {
+        if !self.waits() || self.stall.is_some() || self.peers.any_hope() {
             return;
         }
         let silent = self.peers.left_out(|fault| *fault == Fault::Silent);

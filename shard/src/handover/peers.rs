@@ -84,16 +84,18 @@ pub(crate) struct Peers {
 }
 
 impl Peers {
-    /// Takes a peer, or forgives one that was silent. Whether it can be asked now that could not before.
-    pub(crate) fn add(&mut self, id: ValidatorId) -> bool {
+    /// Takes a peer, or one back that was left out without a proof and has rested. Whether it can be asked now that could
+    /// not before. Its failures stay counted: with the next one it is left out again, and rests longer.
+    pub(crate) fn add(&mut self, id: ValidatorId, now: Timestamp) -> bool {
         let room = self.peers.len() < MAX_PEERS;
         match self.peers.get_mut(&id) {
             Some(peer) => {
-                let forgiven = peer.fault.as_ref().is_some_and(|fault| !fault.is_proof());
-                if forgiven {
-                    *peer = Peer { last: peer.last, ..Peer::default() };
+                let left_out = peer.fault.as_ref().is_some_and(|fault| !fault.is_proof());
+                let back = left_out && peer.rests_until <= now;
+                if back {
+                    peer.fault = None;
                 }
-                forgiven
+                back
             }
             None if room => {
                 self.peers.insert(id, Peer::default());
@@ -103,11 +105,13 @@ impl Peers {
         }
     }
 
-    /// Forgets what was asked and all failures, but not what was proved.
+    /// Forgets what was asked and all failures, but not what was proved. Whoever was silent is asked after all who have
+    /// answered something, so that what is asked for is not gone before somebody who lives is asked.
     pub(crate) fn forgive(&mut self) {
         for peer in self.peers.values_mut() {
             let fault = peer.fault.take().filter(Fault::is_proof);
-            *peer = Peer { last: peer.last, fault, ..Peer::default() };
+            let strikes = u32::from(peer.strikes > 0 && !peer.lacks);
+            *peer = Peer { last: peer.last, strikes, fault, ..Peer::default() };
         }
     }
 
@@ -140,9 +144,10 @@ impl Peers {
         self.peers.get_mut(&id)?.asked.take_if(|asked| asked.ticket == ticket)
     }
 
-    /// A good answer came.
+    /// A good answer came; however late, it brings back who was left out for its silence.
     pub(crate) fn praise(&mut self, id: ValidatorId) {
         if let Some(peer) = self.peers.get_mut(&id) {
+            peer.fault = peer.fault.take().filter(Fault::is_proof);
             peer.strikes = 0;
             peer.lacks = false;
             peer.rests_until = Timestamp(0);
@@ -157,7 +162,8 @@ impl Peers {
         }
     }
 
-    /// A failure that proves nothing: it rests, longer each time. True if it is now left out.
+    /// A failure that proves nothing: it rests, longer each time. True if it is now left out; what it was asked may still be
+    /// answered.
     pub(crate) fn strike(&mut self, id: ValidatorId, fault: Fault, now: Timestamp, rest_ms: u64, most: u32) -> bool {
         let Some(peer) = self.peers.get_mut(&id) else { return false };
         if peer.fault.is_some() {
@@ -169,7 +175,7 @@ impl Peers {
         peer.rests_until = now.plus(rest);
         let out = peer.strikes >= most;
         if out {
-            self.exclude(id, fault);
+            peer.fault = Some(fault);
         }
         out
     }

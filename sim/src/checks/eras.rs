@@ -59,6 +59,11 @@ impl Check for Eras {
                     return Err(format!("after a block of epoch {reached} the beacon is in epoch {}", state.epoch));
                 }
                 self.follow(view, header.slot, state)?;
+                if state.epoch > self.epoch && !gap {
+                    let plan = state.beacon_era((header.height, certified.id), &view.setup.signatures);
+                    self.same(ChainId::Beacon, &plan)
+                        .map_err(|what| format!("beacon block {} {what}", header.height))?;
+                }
                 self.named(view, state, gap).map_err(|what| format!("beacon block {} {what}", header.height))
             }
             _ => Ok(()),

@@ -60,6 +60,8 @@ pub enum Delivery {
         attempt: u64,
         /// The crosslink.
         crosslink: Arc<Crosslink>,
+        /// A beacon node that has no seat has handed it on.
+        handed_on: bool,
     },
     /// The beacon node's answer to one.
     CrosslinkTaken {

@@ -162,7 +162,8 @@ impl World {
         let to = twist.random.index(self.setup.seats(ChainId::Beacon).keys.len());
         self.twists.insert(id, twist);
         self.act(id, what);
-        self.dispatch_shell(id, to, Delivery::Crosslink { from: id, attempt, crosslink: Arc::new(forged) });
+        let crosslink = Arc::new(forged);
+        self.dispatch_shell(id, to, Delivery::Crosslink { from: id, attempt, crosslink, handed_on: false });
     }
 
     /// What leaves a Byzantine node for another chain's.
@@ -201,7 +202,7 @@ impl World {
             let attempt = u64::MAX - twist.forged;
             let to = twist.random.index(scene.setup.seats(ChainId::Beacon).keys.len());
             acts.push("hands in an old crosslink");
-            out.push((to, Delivery::Crosslink { from: id, attempt, crosslink: old }));
+            out.push((to, Delivery::Crosslink { from: id, attempt, crosslink: old, handed_on: false }));
         }
         self.twists.insert(id, twist);
         acts.into_iter().for_each(|act| self.act(id, act));

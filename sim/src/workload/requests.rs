@@ -14,8 +14,10 @@ use std::collections::BTreeSet;
 
 /// Gas of a bond's proof.
 const BOND_GAS: u64 = 2_000;
-/// Gas of a report, and the bytes of it that cost one more.
+/// Gas of a report, and the bytes of it that cost one more at the least.
 const EVIDENCE_GAS: (u64, u64) = (4_000, 16);
+/// Gas of all that any request takes.
+const REQUEST_GAS: u64 = 1_400;
 
 /// A report of who broke a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +65,10 @@ impl Workload {
         self.requests.reports.push(report);
         let shard = usize::from(shard.0);
         let from = self.requests.random.index(setup.accounts[shard].len() - 1);
-        let gas = EVIDENCE_GAS.0 + bytes.len() as u64 / EVIDENCE_GAS.1;
+        let (fees, length) = (setup.network.genesis.fees, bytes.len() as u64);
+        let transactions = fees.block_gas - fees.block_gas * u64::from(fees.receipt_gas_percent) / 100;
+        let part = length * (transactions - REQUEST_GAS - EVIDENCE_GAS.0) / u64::from(fees.block_bytes);
+        let gas = EVIDENCE_GAS.0 + part.max(length / EVIDENCE_GAS.1);
         let sender = setup.accounts[shard][from].0;
         let action = Action::SubmitEvidence { bytes: bytes.clone() };
         self.ask((shard, from), action, gas, setup, |transaction| ReceiptAction::Evidence {

@@ -197,7 +197,7 @@ impl World {
             Noted::Beacon(certified) => {
                 self.trace.certified(now, id, &certified.id, certified.block.header.height);
                 if self.nodes[id].is_honest() {
-                    self.measures.certified_beacon(now, certified);
+                    self.measures.certified_beacon(now, certified, &self.setup);
                     self.workload.beacon(now, certified);
                     self.observe(&Happening::Beacon { node: id, certified });
                 }

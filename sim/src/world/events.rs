@@ -103,7 +103,9 @@ impl World {
             Delivery::Submit { order, signed } => self.take_order(to, order, signed),
             Delivery::Follow { from, stream, next } => self.take_follower(to, from, stream, next),
             Delivery::Feed { stream, blocks } => self.take_feed(to, stream, &blocks),
-            Delivery::Crosslink { from, attempt, crosslink } => self.take_crosslink(to, from, attempt, &crosslink),
+            Delivery::Crosslink { from, attempt, crosslink, handed_on } => {
+                self.take_crosslink(to, (from, attempt), crosslink, handed_on);
+            }
             Delivery::Followed { stream } => self.followed(to, stream),
             Delivery::CrosslinkTaken { attempt } => self.crosslink_taken(to, attempt),
             Delivery::Pull { from, root, next } => self.take_pull(to, from, root, next),

@@ -120,7 +120,6 @@ impl World {
 
     /// The system of a killed beacon process ends its streams, where links still carry that.
     fn hang_up(&mut self, id: NodeId) {
-        let beacons = self.instances_of_beacon();
         let now = self.now;
         for node in 0..self.nodes.len() {
             let Some(Machine::Shard(_, _, shell)) =
@@ -128,8 +127,7 @@ impl World {
             else {
                 continue;
             };
-            let follows = shell.follows(beacons.len()).map(|place| beacons[place]);
-            if follows == Some(id) && !self.wires.is_cut(id, node) {
+            if shell.follows() == Some(id) && !self.wires.is_cut(id, node) {
                 shell.leave(now);
                 self.rest(node);
             }

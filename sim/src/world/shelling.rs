@@ -3,10 +3,11 @@
 use super::World;
 use crate::{
     checks::Happening,
-    node::{Answer, Delivery, Input, Machine, NodeId},
+    node::{Answer, Delivery, Input, Machine, NodeId, Process},
 };
 use kakera_chain::{
     crosslink::Crosslink,
+    replica::Phase,
     units::{ChainId, Height},
 };
 use kakera_shard::SignedTransaction;
@@ -38,9 +39,12 @@ impl World {
             None => return,
         };
         for (index, delivery) in due {
-            let beacons = self.instances_of_beacon();
+            let beacons = self.beacons_in_office(id);
             let to = beacons[index % beacons.len()];
             let follows = matches!(delivery, Delivery::Follow { .. });
+            if let Some(Machine::Shard(_, _, shell)) = self.machine(id).filter(|_| follows) {
+                shell.asks(to);
+            }
             let refused = follows && self.nodes[to].process.is_none() && !self.wires.is_cut(to, id);
             self.send_shell(id, to, delivery);
             // Where no process listens, the system refuses the connection at once.
@@ -54,6 +58,15 @@ impl World {
     pub(super) fn instances_of_beacon(&self) -> Vec<NodeId> {
         let beacon = self.instances.iter().filter(|((chain, _), _)| *chain == ChainId::Beacon);
         beacon.filter_map(|(_, instances)| instances.first().copied()).collect()
+    }
+
+    /// Those of them that sit in the committee in office as a shard's node knows it: they are read, and given crosslinks.
+    fn beacons_in_office(&self, id: NodeId) -> Vec<NodeId> {
+        let all = self.instances_of_beacon();
+        let Some(Process { machine: Machine::Shard(_, observer, _), .. }) = &self.nodes[id].process else { return all };
+        let seats = &observer.state().seating.current.beacon;
+        let sits = |node: &NodeId| seats.iter().any(|(validator, _)| *validator == self.nodes[*node].validator);
+        all.into_iter().filter(sits).collect()
     }
 
     pub(crate) fn dispatch_shell(&mut self, from: NodeId, to: NodeId, delivery: Delivery) {
@@ -81,14 +94,37 @@ impl World {
         }
     }
 
-    pub(super) fn take_crosslink(&mut self, id: NodeId, from: NodeId, attempt: u64, crosslink: &Crosslink) {
-        let Some(Answer::Beacon(answer)) = self.step(id, Input::Crosslink(crosslink.clone())) else { return };
+    /// A beacon node without a seat hands a crosslink on to one that it knows to have one; only once.
+    pub(super) fn take_crosslink(
+        &mut self,
+        id: NodeId,
+        (from, attempt): (NodeId, u64),
+        crosslink: Arc<Crosslink>,
+        handed_on: bool,
+    ) {
+        if self.nodes[id].phase() == Some(Phase::Observer) {
+            if let Some(to) = self.seated_beacon(id).filter(|_| !handed_on) {
+                self.send_shell(id, to, Delivery::Crosslink { from, attempt, crosslink, handed_on: true });
+            }
+            return;
+        }
+        let Some(Answer::Beacon(answer)) = self.step(id, Input::Crosslink((*crosslink).clone())) else { return };
         if let kakera_beacon::Reply::Refused(reason) = &answer {
             self.measures.refused_as("crosslink", reason);
-            self.observe(&Happening::CrosslinkRefused { node: id, from, crosslink, reason });
+            self.observe(&Happening::CrosslinkRefused { node: id, from, crosslink: &crosslink, reason });
         }
         self.send_shell(id, from, Delivery::CrosslinkTaken { attempt });
         self.tick_shell(id);
+    }
+
+    /// A member of the beacon's committee as a node knows it, another each slot.
+    fn seated_beacon(&self, id: NodeId) -> Option<NodeId> {
+        let machine = &self.nodes[id].process.as_ref()?.machine;
+        let members = &machine.seats().validators;
+        let slot = self.setup.network.clock(ChainId::Beacon).slot_at(self.nodes[id].clock.read(self.now)).0;
+        let turn = usize::try_from(slot).unwrap_or(0) + usize::from(self.nodes[id].place);
+        let member = members.get(turn.checked_rem(members.len())?)?;
+        self.instances_of(ChainId::Beacon, *member, id).first().copied()
     }
 
     pub(super) fn crosslink_taken(&mut self, id: NodeId, attempt: u64) {

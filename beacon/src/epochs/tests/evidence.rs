@@ -170,3 +170,21 @@ fn evidence_of_what_a_validator_did_not_sign_or_where_it_did_not_sit_convicts_no
     }
     assert_eq!(play.state().registry, before);
 }
+
+#[test]
+fn who_serves_on_in_an_old_era_is_convicted_of_what_it_does_there_however_long_that_lasts() {
+    let (mut play, chain) = (Play::new(), ChainId::Shard(ShardId(0)));
+    let [first, second] = [1, 2].map(|place| member(&play, chain, Epoch(0), place));
+    // The beacon sleeps through what would replace the committees.
+    for epoch in 1..UNBONDING + 4 {
+        play.block(epoch * SLOTS + SLOTS - 2, 0, &[]);
+    }
+    assert_eq!(play.record(0).era, Epoch(0));
+    let bytes = equivocation(&play, chain, Epoch(0), 1, first);
+    slashes(&mut play, bytes, first);
+    play.turn(UNBONDING + 5);
+    play.turn(UNBONDING + 6);
+    assert_eq!(play.record(0).era, Epoch(UNBONDING + 6), "that era is over");
+    let bytes = equivocation(&play, chain, Epoch(0), 2, second);
+    assert_eq!(bounced(&reported(&mut play, bytes)), ReturnReason::StaleEvidence);
+}

@@ -143,8 +143,7 @@ impl Play {
             let acting = (plan.seats.validators, plan.leaders);
             let known = self.eras.entry((shard, new.era)).or_insert_with(|| acting.clone());
             assert_eq!(*known, acting, "an era has one committee and one order of leaders in all states");
-            let remembered = state.eras.get(&(ChainId::Shard(shard), new.era));
-            assert!(remembered == Some(&new.bench.seats()) || new.era.0 + UNBONDING < state.epoch.0);
+            assert_eq!(state.eras.get(&(ChainId::Shard(shard), new.era)), Some(&new.bench.seats()));
             if new.era == state.epoch {
                 assert_eq!(new.bench, state.seating.current.shards[number]);
             } else {

@@ -1,8 +1,13 @@
 //! Chains through their eras: committees that change, members that lag, roots that leave blocks out.
 #![allow(clippy::unwrap_used, reason = "tests")]
-use super::super::tests::bench::{Bench, plan};
+use super::super::tests::bench::{Bench, key, plan};
 use super::*;
-use crate::{application::CertifiedBlocks, certificate::Certificate};
+use crate::{
+    application::CertifiedBlocks,
+    certificate::{Certificate, Finality, FinalitySignature},
+    peer::PeerMessage,
+};
+use kakera_cbc::Member;
 
 /// Members in all, in office at a time, and slots an epoch (of 200 ms).
 const MEMBERS: usize = 6;
@@ -346,4 +351,38 @@ fn who_asks_at_the_moment_when_an_era_begins_is_not_told_what_the_old_one_said()
     bench.tick(1);
     let told = told_by(&mut bench, 1);
     assert!(!told.contains(&Epoch(0)), "{told:?}");
+}
+
+#[test]
+fn what_a_member_of_an_earlier_era_did_is_not_held_against_who_has_its_place_now() {
+    let mut bench = Bench::turning(MEMBERS, SIZE, SLOTS, 95);
+    bench.refused = Some(Vec::new());
+    load(&mut bench, 0..4, 300);
+    let (era, network) = (*bench.replica(0).era(), bench.network.id);
+    for block in [1, 2] {
+        let (root, height, block) = (era.root, Height(100), BlockId([block; 32]));
+        let finality = Finality { chain: era.chain, epoch: era.epoch, root, height, block };
+        let share = FinalitySignature::sign(finality, Member(3), &key(3), network);
+        bench.hear(0, 3, PeerMessage::Finality(share));
+    }
+    bench.run_fed(100);
+    assert!(bench.status(0).members[3].faulty && bench.status(1).members[3].faulty);
+    let all = |bench: &mut Bench, items| {
+        load(bench, items, 300);
+        let seated = (0..MEMBERS).filter(|member| bench.replica(*member).phase() == Phase::Active);
+        seated.map(|member| (bench.status(member).members[3].faulty, member)).collect::<Vec<_>>()
+    };
+    let seated = all(&mut bench, 4..30);
+    assert!(epochs(&bench).iter().all(|epoch| *epoch > era.epoch.0), "{:?}", epochs(&bench));
+    assert!(seated.len() > 2 && seated.iter().all(|(faulty, _)| !faulty), "{seated:?}");
+    for (_, member) in seated {
+        let held = bench.replica(member).evidence().unwrap().len();
+        bench.crash(member);
+        bench.restart(member);
+        assert!(!bench.status(member).members[3].faulty, "member {member} after a restart");
+        assert_eq!(bench.replica(member).evidence().unwrap().len(), held, "what can still be shown is kept");
+    }
+    let before = bench.certified_height(0);
+    load(&mut bench, 30..50, 300);
+    assert!(bench.certified_height(0) > before);
 }

@@ -10,7 +10,7 @@ use super::*;
 use crate::{
     block::Figures,
     certificate::Seats,
-    genesis::{Epochs, Fees, Genesis, GenesisValidator, Lanes, Role},
+    genesis::{Epochs, Fees, Genesis, GenesisValidator, Lanes, Role, Staking},
     hash::Hash,
     leaders::leader_cycle,
     receipt::Reference,
@@ -103,7 +103,8 @@ impl Bench {
             fees: Fees { block_gas: 1_000_000, block_bytes: 65_536, base_fee: 1, receipt_gas_percent: 50 },
             lanes: Lanes { bound: 10, lifetime_slots: 100 },
             epochs,
-            staking: None,
+            // Where committees follow each other, who signs is paid.
+            staking: epochs.map(|_| Staking { seat: 1, churn_seats: 1, reward: 1, reporter_per_mille: 0 }),
             risk: None,
             validators,
             accounts: Vec::new(),

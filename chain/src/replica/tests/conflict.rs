@@ -115,6 +115,22 @@ fn signatures_at_different_heights_are_evidence_once_the_headers_between_them_ar
 }
 
 #[test]
+fn where_signing_is_paid_whoever_took_part_is_in_the_certificates_however_late_its_signature_came() {
+    let signers = |bench: &mut Bench| -> Vec<usize> {
+        goes_on(bench, 0..8);
+        let replica = bench.replicas[0].as_ref().unwrap();
+        let top = bench.certified_height(0);
+        let certificates = (1..top).filter_map(|height| replica.certificate(Height(height)));
+        certificates.map(|certificate| certificate.signatures.len()).collect()
+    };
+    let paid = signers(&mut Bench::turning(4, 4, 1_000, 211));
+    let all = paid.iter().filter(|signers| **signers == 4).count();
+    assert!(paid.len() > 3 && 10 * all >= 9 * paid.len(), "{paid:?}");
+    let unpaid = signers(&mut Bench::new(4, 211));
+    assert!(unpaid.contains(&3), "nobody waits for the last one: {unpaid:?}");
+}
+
+#[test]
 fn what_is_certified_past_a_signature_makes_evidence_of_the_next_one() {
     let mut bench = without_the_last(204, false);
     let height = bench.certified_height(0) + 1;

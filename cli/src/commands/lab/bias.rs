@@ -40,11 +40,13 @@ pub(super) fn run(args: &BiasArgs, output: Output) -> Result<()> {
     let rotated = |last| measure_rotations(&setting, last, args.rotation, EPOCHS, chains, args.seed);
     let kept: Vec<f64> = (0..=args.revealers).map(|k| rotated(LastRevealers::Always(k))).collect();
     let by_chance = rotated(LastRevealers::Share(args.adversary));
-    output.data(&value(&setting, &measured, &kept, by_chance), || text(args, adversary, &measured, &kept, by_chance));
+    output.data(&value(args, &setting, &measured, &kept, by_chance), || {
+        text(args, adversary, &measured, &kept, by_chance)
+    });
     Ok(())
 }
 
-fn value(setting: &Setting, measured: &[Bias], kept: &[f64], by_chance: f64) -> Value {
+fn value(args: &BiasArgs, setting: &Setting, measured: &[Bias], kept: &[f64], by_chance: f64) -> Value {
     let row = |(bias, kept): (&Bias, &f64)| {
         json!({
             "revealers": bias.revealers,
@@ -64,6 +66,9 @@ fn value(setting: &Setting, measured: &[Bias], kept: &[f64], by_chance: f64) -> 
         "adversary_seats": setting.adversary,
         "shards": setting.shards,
         "committee": setting.size,
+        "rotation_per_mille": args.rotation,
+        "trials": args.trials,
+        "seed": args.seed,
         "last_revealers": measured.iter().zip(kept).map(row).collect::<Vec<_>>(),
         "seats_by_rotation_and_chance": by_chance,
     })
@@ -125,8 +130,10 @@ mod tests {
         let measured = measure(&setting, 2, 24, 1);
         let text = text(&args(), 5, &measured, &[1.0, 1.5, 2.0], 1.25);
         assert!(text.lines().nth(5).unwrap().trim_start().starts_with("2 "), "{text}");
-        let value = value(&setting, &measured, &[1.0, 1.5, 2.0], 1.25);
+        let value = value(&args(), &setting, &measured, &[1.0, 1.5, 2.0], 1.25);
         assert_eq!(value["last_revealers"].as_array().unwrap().len(), 3);
+        assert_eq!((&value["seed"], &value["trials"]), (&1.into(), &24.into()));
+        assert_eq!(value["rotation_per_mille"], 250);
     }
 
     #[test]

@@ -1,7 +1,11 @@
 //! `kakera lab draw`: a case as a picture.
 
 use super::{cases, svg, terminal};
-use crate::{args::DrawArgs, failure::Result, output::Output};
+use crate::{
+    args::DrawArgs,
+    failure::{Failure, Result},
+    output::Output,
+};
 use anyhow::Context;
 use console::Term;
 use kakera_cbc::lab;
@@ -15,6 +19,10 @@ const COLUMNS: usize = 120;
 
 /// Draws on standard output, or writes an SVG file.
 pub(super) fn run(args: &DrawArgs, output: Output) -> Result<()> {
+    if output.json && args.svg.as_ref().is_some_and(|path| path.as_os_str() == "-") {
+        let message = "--svg - and --json both want standard output: name a file for the picture";
+        return Err(Failure::Usage(message.to_owned()));
+    }
     let (number, case) = cases::pick(&args.case, args.id.as_deref())?;
     let picture = lab::picture(&case, args.view.as_deref(), args.candidate.as_deref());
     let picture = picture.map_err(|error| cases::refuse(number, &error.to_string()))?;

@@ -28,6 +28,12 @@ struct Size {
 
 /// Prints a row a size, or writes the plot.
 pub(super) fn run(args: &RiskArgs, output: Output) -> Result<()> {
+    let to_stdout = args.svg.as_deref() == Some(Path::new("-"));
+    if to_stdout && output.json {
+        return Err(Failure::Usage(
+            "--svg - and --json both want standard output: name a file for the plot".to_owned(),
+        ));
+    }
     let room = (args.seats / u64::from(args.shards)).min(LARGEST);
     let wanted = u64::from(args.committee.unwrap_or(1));
     if wanted > room {
@@ -52,7 +58,6 @@ pub(super) fn run(args: &RiskArgs, output: Output) -> Result<()> {
         let limit = RiskLimit { adversary_per_mille: args.adversary, capture, stall: 1.0 };
         (capture, size_that_would_do(&limit, args.seats, args.shards))
     });
-    let to_stdout = args.svg.as_deref() == Some(Path::new("-"));
     if let Some(path) = args.svg.as_deref() {
         let svg = plot(args, &sizes).svg();
         if to_stdout {
@@ -99,7 +104,7 @@ fn value(args: &RiskArgs, adversary: u64, sizes: &[Size], limits: &[(f64, Option
 fn text(args: &RiskArgs, adversary: u64, sizes: &[Size], limits: &[(f64, Option<u32>)]) -> String {
     let row = |size: &Size| {
         vec![
-            size.seats.to_string(),
+            grouped(size.seats),
             odds(size.one.stall),
             odds(size.some.stall),
             odds(size.one.capture),
@@ -112,12 +117,16 @@ fn text(args: &RiskArgs, adversary: u64, sizes: &[Size], limits: &[(f64, Option<
         "{} of {} seats hostile, {} shards; stalled: a third hostile or more; captured: more than two thirds\n\n{}\n",
         grouped(adversary),
         grouped(args.seats),
-        args.shards,
+        grouped(args.shards.into()),
         table(&head, &sizes.iter().map(row).collect::<Vec<_>>())
     );
     if args.committee.is_none() {
         for (capture, size) in limits {
-            let size = size.map_or("no size does".to_owned(), |size| format!("{size} seats a committee do"));
+            let size = match size {
+                None => "no size does".to_owned(),
+                Some(1) => "1 seat a committee does".to_owned(),
+                Some(size) => format!("{} seats a committee do", grouped((*size).into())),
+            };
             text.push_str(&format!("\nsome captured at most {capture:e}: {size}"));
         }
     }
@@ -132,10 +141,10 @@ fn plot(args: &RiskArgs, sizes: &[Size]) -> Chart {
     let bound = if sizes.iter().all(|size| size.some.exact) { "" } else { " (at most)" };
     let percent = f64::from(args.adversary) / 10.0;
     Chart {
-        title: format!("{percent}% of {} seats hostile, {} shards", args.seats, args.shards),
+        title: format!("{percent}% of {} seats hostile, {} shards", grouped(args.seats), grouped(args.shards.into())),
         across: "seats a committee".to_owned(),
         up: "probability".to_owned(),
-        places: sizes.iter().map(|size| size.seats.to_string()).collect(),
+        places: sizes.iter().map(|size| grouped(size.seats)).collect(),
         series: vec![
             series(&format!("some committee is stalled: a third hostile or more{bound}"), &|size| size.some.stall),
             series("one committee is stalled", &|size| size.one.stall),
@@ -151,6 +160,29 @@ fn plot(args: &RiskArgs, sizes: &[Size]) -> Chart {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn large() -> (RiskArgs, Size) {
+        let args = RiskArgs { seats: 1_000_000, adversary: 0, shards: 1_024, committee: None, svg: None };
+        let size = Size { seats: 1_024, one: committee_risk(5, 0, 1), some: network_risk(5, 0, 1, 1) };
+        (args, size)
+    }
+
+    #[test]
+    fn digits_are_grouped_in_the_plot_as_in_the_table() {
+        let (args, size) = large();
+        let text = text(&args, 0, std::slice::from_ref(&size), &[(1e-3, Some(1)), (1e-6, Some(1_024))]);
+        assert!(text.starts_with("0 of 1_000_000 seats hostile, 1_024 shards;"), "{text}");
+        assert!(text.contains(": 1 seat a committee does\n") && text.ends_with("1_024 seats a committee do"), "{text}");
+        let plot = plot(&args, &[size]);
+        assert_eq!(plot.title, "0% of 1_000_000 seats hostile, 1_024 shards");
+        assert_eq!(plot.places, ["1_024"]);
+    }
+
+    #[test]
+    fn one_standard_output_takes_one_form() {
+        let args = RiskArgs { svg: Some("-".into()), ..large().0 };
+        assert!(matches!(run(&args, Output { json: true }), Err(Failure::Usage(_))));
+    }
 
     #[test]
     fn sizes_double_up_to_what_there_is_room_for() {

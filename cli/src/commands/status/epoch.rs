@@ -40,7 +40,7 @@ impl Outlook {
         if let Some(risk) = &self.risk {
             let rows: Vec<Vec<String>> =
                 risk.committees.iter().map(|committee| row(committee, self.epoch.as_ref())).collect();
-            let head = ["chain", "era", "fallbacks", "seats", "halted by", "odds", "forged by", "odds"];
+            let head = ["chain", "era", "fallbacks", "seats", "stalled by", "odds", "captured by", "odds"];
             parts.push(table(&head, &rows));
             parts.push(verdict(risk));
         }
@@ -85,8 +85,8 @@ fn row(committee: &CommitteeRisk, epoch: Option<&EpochState>) -> Vec<String> {
 fn verdict(risk: &Risk) -> String {
     let most = if risk.exact { "" } else { "at most " };
     let mut text = format!(
-        "if {} of {} shard seats ({} thousandths) are hostile: some shard halted with probability {most}{}, forged with \
-         probability {most}{}",
+        "if {} of {} shard seats ({} thousandths) are hostile: some shard stalled (a third hostile or more) with probability \
+         {most}{}, captured (more than two thirds) with probability {most}{}",
         grouped(risk.adversary_seats),
         grouped(risk.seats),
         risk.adversary_per_mille,
@@ -178,7 +178,11 @@ mod tests {
         let committees = vec![CommitteeRisk { seats: 128, ..committee("shard", 1) }];
         let large = Risk { some_capture: 1e-9, some_stall: 0.05, exact: false, committees, ..risk };
         let text = Outlook { epoch: None, risk: Some(large) }.text();
-        assert!(text.contains("forged with probability at most 1.0e-9") && !text.contains("mechanism"), "{text}");
+        assert!(
+            text.contains("captured (more than two thirds) with probability at most 1.0e-9")
+                && !text.contains("mechanism"),
+            "{text}"
+        );
         assert_eq!(Outlook { epoch: None, risk: None }.text(), "");
     }
 }

@@ -9,7 +9,15 @@ use crate::{
 use anyhow::{Context, anyhow};
 use kakera_deploy::Binaries;
 use serde_json::Value;
-use std::process::Command;
+use std::{
+    fs,
+    io::{ErrorKind, Read},
+    path::Path,
+    process::Command,
+};
+
+/// Bytes of a file of interlocks at most, as `kakera-guard` reads it.
+const MOST_BYTES: u64 = 8 << 20;
 
 /// Runs one of the two.
 pub(super) async fn run(command: GuardCommand, place: &Place) -> Result<()> {
@@ -22,6 +30,11 @@ pub(super) async fn run(command: GuardCommand, place: &Place) -> Result<()> {
     if !config.is_file() {
         let message = format!("{} is no validator's directory: node.toml is missing", directory.display());
         return Err(Failure::NotFound(message));
+    }
+    if way == "export" {
+        check_new(&file)?
+    } else {
+        check_exported(&file)?
     }
     let mut program = Command::new(Binaries::program("kakera-guard")?);
     program.arg(way).arg("--config").arg(&config).arg(&file);
@@ -40,6 +53,45 @@ pub(super) async fn run(command: GuardCommand, place: &Place) -> Result<()> {
     Ok(())
 }
 
+/// An export makes a file, and writes over none.
+fn check_new(file: &Path) -> Result<()> {
+    if file.symlink_metadata().is_ok() {
+        let message =
+            format!("{} is there already, and an export writes over nothing: name a new file", file.display());
+        return Err(Failure::Usage(message));
+    }
+    Ok(())
+}
+
+/// Whether a file looks like what an export wrote; what it says is judged by `kakera-guard`.
+fn check_exported(file: &Path) -> Result<()> {
+    let mut text = String::new();
+    match fs::File::open(file).and_then(|open| open.take(MOST_BYTES).read_to_string(&mut text)) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let message = format!(
+                "{} is not there: copy the file that `kakera validator guard export` wrote on the other machine",
+                file.display()
+            );
+            return Err(Failure::NotFound(message));
+        }
+        Err(error) if error.kind() != ErrorKind::InvalidData => {
+            return Err(anyhow!(error).context(format!("cannot read {}", file.display())).into());
+        }
+        Ok(_) | Err(_) => {}
+    }
+    let is_one = |value: &Value| value.get("kakera_interlock").is_some() && value.get("chain").is_some();
+    match serde_json::from_str::<Vec<Value>>(&text) {
+        Ok(all) if !all.is_empty() && all.iter().all(is_one) => Ok(()),
+        _ => {
+            let message = format!(
+                "{} is no file of exported interlocks, or not all of one: copy it anew from the other machine",
+                file.display()
+            );
+            Err(Failure::refused("NOT_EXPORTED", message))
+        }
+    }
+}
+
 fn text(said: &Value) -> String {
     let field = |one: &Value, name: &str| match &one[name] {
         Value::String(text) => text.clone(),
@@ -52,8 +104,27 @@ fn text(said: &Value) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_are_told_apart_before_the_interlock_is_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("said.json");
+        assert_eq!(check_exported(&file).unwrap_err().exit_code(), 5);
+        check_new(&file).unwrap();
+        let whole = r#"[{"kakera_interlock": 1, "chain": "Beacon"}]"#;
+        for wrong in [&b""[..], b"[]", b"{}", b"[1]", b"\xff", &whole.as_bytes()[..20], b"[{\"chain\": \"Beacon\"}]"] {
+            fs::write(&file, wrong).unwrap();
+            let refused = check_exported(&file).unwrap_err();
+            assert!(matches!(&refused, Failure::Refused { reason, .. } if reason == "NOT_EXPORTED"), "{refused}");
+        }
+        fs::write(&file, whole).unwrap();
+        check_exported(&file).unwrap();
+        let there = check_new(&file).unwrap_err();
+        assert!(there.exit_code() == 2 && there.to_string().contains("name a new file"), "{there}");
+    }
 
     #[test]
     fn what_was_said_is_a_row_a_chain() {

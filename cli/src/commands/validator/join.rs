@@ -1,9 +1,10 @@
 //! `kakera validator join`: from an empty directory to a running validator, in one command that can be given again.
 
 use super::{
-    bond::{self, Wish},
-    owner, registry,
+    bond::{self, Bonded, Wish},
+    checkpoint, owner,
     request::no_stake,
+    settings::{Asked, Settings},
 };
 use crate::{
     args::{JoinArgs, RoleName},
@@ -13,6 +14,8 @@ use crate::{
 };
 use anyhow::{Context, anyhow};
 use kakera_chain::{
+    BlockId,
+    address::Address,
     genesis::Network,
     hash::{Hash, NetworkId},
     keys::{SecretKey, parse_hex},
@@ -31,45 +34,49 @@ use std::{
     process::Command,
 };
 
-/// The directory that commands use for a network; a validator is put elsewhere.
-const NETWORK_DIR: &str = "kakera-testnet";
 /// The directory of a validator, where none is named.
 const VALIDATOR_DIR: &str = "kakera-validator";
+/// What to do about a node that does not answer.
+const NO_BEACON: &str = "name another node of the network with --beacon HOST:PORT";
 
 /// `kakera validator join`.
 pub(super) async fn run(args: JoinArgs, place: &Place) -> Result<()> {
-    let dir = directory(&place.dir)?;
+    let dir = directory(place.named_dir())?;
     let (listen, endpoint) = addresses(args.listen, args.endpoint.as_deref())?;
-    let wanted = args.network.as_deref().map(wanted_id).transpose()?;
+    let wanted = args.network.as_deref().map(|text| id("--network", text)).transpose()?;
+    let checkpoint = args.checkpoint.as_deref().map(|text| id("--checkpoint", text)).transpose()?.map(BlockId);
     let program = match args.role {
         RoleName::Shard => "kakera-shard",
         RoleName::Beacon => "kakera-beacon",
     };
-    // Whatever is missing is missed before anything is paid for.
+    // Whatever is missing is missed before anything is written or paid for.
     let binary = if args.no_start { None } else { Some(Binaries::program(program)?) };
-    let client = Client::new(&[&args.beacon])?;
-    let (text, network) = genesis(&client, wanted).await?;
+    let named = args.from.as_deref().map(|text| owner::named(place, text)).transpose()?;
+    let client = Client::new(&[&args.beacon])?.advising(NO_BEACON);
+    let (text, network) = genesis(&client, wanted.map(|id| NetworkId(Hash(id)))).await?;
     if wanted.is_none() {
         place.output.note(&format!("network {} ({}), as {} says", network.id, network.genesis.name, args.beacon));
     }
-    bond::check_seats(args.seats, &network.genesis.staking.ok_or_else(no_stake)?)?;
-    let from = args.checkpoint.as_deref().map(|root| CheckpointFile { root, from: vec![&args.beacon] });
-    if let Some(root) = &args.checkpoint {
-        wanted_id(root).map_err(|_| Failure::Usage("--checkpoint: an id is 64 hexadecimal digits".to_owned()))?;
+    let wish = Wish { role: args.role.into(), seats: args.seats, endpoint };
+    let asked = Asked { listen, exactly: args.listen.is_some(), checkpoint, from: client.endpoint(0) };
+    let settings = look(&dir, &text, &asked)?;
+    begins(&client, &network, settings.as_ref(), &asked).await?;
+    let standing = standing(&dir, &client, &network, (named.as_ref(), &wish)).await?;
+    if standing.is_none() {
+        bond::check_seats(wish.seats(), &network.genesis.staking.ok_or_else(no_stake)?)?;
     }
-    let secrets = prepare(&dir, &text, &listen, from)?;
-    let owner = match &args.from {
-        Some(text) => owner::named(place, text)?,
+    let secrets = prepare(&dir, &text, settings, &asked, place)?;
+    let owner = match named {
+        Some(owner) => owner,
         None => own_account(&dir)?,
     };
-    let wish = Wish { role: args.role.into(), seats: args.seats, endpoint };
-    let (epoch, validator) = bond::bond(place, &client, &network, (&owner, &secrets), &wish).await?;
+    let bonded = bond::bond(place, &client, &network, (&owner, &secrets), &wish).await?;
     let config = dir.join("node.toml");
-    let mut value = registry::to_json(&validator);
+    let mut value = bonded.value();
     value["dir"] = json!(dir);
     value["network_id"] = json!(network.id.to_string());
     value["start"] = json!([program, "--config", config]);
-    place.output.data(&value, || registry::card(&validator, epoch));
+    place.output.data(&value, || bonded.card());
     if let Some(binary) = binary {
         // It takes this process's place: Ctrl-C, a service manager and a terminal reach it directly.
         let error = Command::new(&binary).arg("--config").arg(&config).exec();
@@ -93,16 +100,13 @@ pub(super) async fn genesis(client: &Client, wanted: Option<NetworkId>) -> Resul
     }
 }
 
-fn wanted_id(text: &str) -> Result<NetworkId> {
-    let id = parse_hex(text).ok_or_else(|| Failure::Usage("a network id is 64 hexadecimal digits".to_owned()))?;
-    Ok(NetworkId(Hash(id)))
+fn id(option: &str, text: &str) -> Result<[u8; 32]> {
+    parse_hex(text).ok_or_else(|| Failure::Usage(format!("{option}: an id is 64 hexadecimal digits")))
 }
 
 /// Where the validator's files go.
-fn directory(named: &Path) -> Result<PathBuf> {
-    if named == Path::new(NETWORK_DIR) {
-        return Ok(PathBuf::from(VALIDATOR_DIR));
-    }
+fn directory(named: Option<&Path>) -> Result<PathBuf> {
+    let named = named.unwrap_or(Path::new(VALIDATOR_DIR));
     if kakera_deploy::Network::exists(named) {
         let message = format!("{} holds a network: name a directory for the validator with --dir", named.display());
         return Err(Failure::Usage(message));
@@ -133,20 +137,63 @@ fn addresses(listen: Option<SocketAddr>, endpoint: Option<&str>) -> Result<(Sock
     }
 }
 
+/// The settings of a directory that this call does not contradict; nothing where there are none.
+fn look(dir: &Path, genesis: &str, asked: &Asked<'_>) -> Result<Option<Settings>> {
+    let path = dir.join("genesis.toml");
+    if fs::read_to_string(&path).is_ok_and(|there| there != genesis) {
+        let message = format!("{} is of another network: choose another directory with --dir", path.display());
+        return Err(Failure::refused("OTHER_NETWORK", message));
+    }
+    let settings = Settings::read(dir)?;
+    if let Some(settings) = &settings {
+        settings.check(asked)?;
+    }
+    Ok(settings)
+}
+
+/// Whether the process can begin where it is told to. One that has run before does not ask again.
+async fn begins(client: &Client, network: &Network, there: Option<&Settings>, asked: &Asked<'_>) -> Result<()> {
+    if there.is_some_and(Settings::has_run) {
+        return Ok(());
+    }
+    if let Some(root) = asked.checkpoint {
+        return checkpoint::check(client, network, root).await;
+    }
+    let Some((root, nodes)) = there.map(Settings::checkpoint).transpose()?.flatten() else { return Ok(()) };
+    let advice = "they are those of checkpoint.from in node.toml: give --checkpoint ID anew, with another --beacon";
+    checkpoint::check(&Client::new(&nodes)?.advising(advice), network, root).await
+}
+
+/// What is bonded already for the key in a directory, if there is one; refused where it is otherwise than wished.
+async fn standing(
+    dir: &Path,
+    client: &Client,
+    network: &Network,
+    (named, wish): (Option<&SecretKey>, &Wish),
+) -> Result<Option<Bonded>> {
+    let staking = network.genesis.staking.ok_or_else(no_stake)?;
+    let read = |name: &str| Some(dir.join(name)).filter(|path| path.exists()).map(|path| files::read_key(&path));
+    let Some(key) = read("key").transpose()? else { return Ok(None) };
+    let own = if named.is_none() { read("owner.key").transpose()? } else { None };
+    let owner = named.or(own.as_ref()).map(|key| Address::of(&key.public()));
+    bond::standing(client, &key.public(), owner.as_ref(), wish, &staking).await
+}
+
 /// Writes the directory, or finds it as an earlier call left it.
-fn prepare(dir: &Path, genesis: &str, listen: &SocketAddr, checkpoint: Option<CheckpointFile<'_>>) -> Result<Secrets> {
+fn prepare(dir: &Path, genesis: &str, there: Option<Settings>, asked: &Asked<'_>, place: &Place) -> Result<Secrets> {
     files::make_private(dir)?;
     let path = dir.join("genesis.toml");
-    match fs::read_to_string(&path) {
-        Ok(there) if there != genesis => {
-            let message = format!("{} is of another network: choose another directory with --dir", path.display());
-            return Err(Failure::refused("OTHER_NETWORK", message));
-        }
-        Ok(_) => {}
-        Err(_) => fs::write(&path, genesis).with_context(|| format!("cannot write {}", path.display()))?,
+    if !path.exists() {
+        fs::write(&path, genesis).with_context(|| format!("cannot write {}", path.display()))?;
     }
     let secrets = bond::secrets_in(dir)?;
-    let listen = listen.to_string();
+    if let Some(settings) = there {
+        if let Some(what) = settings.replace(asked)? {
+            place.output.note(&what);
+        }
+        return Ok(secrets);
+    }
+    let (listen, root) = (asked.listen.to_string(), asked.checkpoint.map(|root| root.to_string()));
     let node = NodeFile {
         genesis: "genesis.toml",
         key: "key",
@@ -155,13 +202,10 @@ fn prepare(dir: &Path, genesis: &str, listen: &SocketAddr, checkpoint: Option<Ch
         metrics: None,
         log: "info",
         log_format: "text",
-        checkpoint,
+        checkpoint: root.as_deref().map(|root| CheckpointFile { root, from: vec![asked.from] }),
         via: BTreeMap::new(),
     };
-    // What its operator has changed stays.
-    if !dir.join("node.toml").exists() {
-        node.write(dir)?;
-    }
+    node.write(dir)?;
     Ok(secrets)
 }
 
@@ -178,6 +222,8 @@ fn own_account(dir: &Path) -> Result<SecretKey> {
 #[allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 mod tests {
     use super::*;
+    use crate::args::Cli;
+    use clap::Parser;
 
     #[test]
     fn it_listens_where_it_is_reached_unless_told_otherwise() {
@@ -202,13 +248,15 @@ mod tests {
     fn a_directory_is_prepared_once_and_found_again() {
         let home = tempfile::tempdir().unwrap();
         let dir = home.path().join("new");
-        let listen = "127.0.0.1:7000".parse().unwrap();
-        let first = prepare(&dir, "text", &listen, None).unwrap();
-        fs::write(dir.join("node.toml"), "changed").unwrap();
-        let again = prepare(&dir, "text", &listen, None).unwrap();
-        assert_eq!(first.key.public(), again.key.public());
-        assert_eq!(fs::read_to_string(dir.join("node.toml")).unwrap(), "changed");
-        assert_eq!(prepare(&dir, "other", &listen, None).err().unwrap().exit_code(), 4);
+        let place = Place::of(&Cli::parse_from(["kakera", "status"]));
+        let asked = Asked { listen: "127.0.0.1:7000".parse().unwrap(), exactly: false, checkpoint: None, from: "a:1" };
+        let prepare = || prepare(&dir, "text", look(&dir, "text", &asked).unwrap(), &asked, &place).unwrap();
+        let first = prepare();
+        let changed = fs::read_to_string(dir.join("node.toml")).unwrap().replace("info", "debug");
+        fs::write(dir.join("node.toml"), &changed).unwrap();
+        assert_eq!(first.key.public(), prepare().key.public());
+        assert_eq!(fs::read_to_string(dir.join("node.toml")).unwrap(), changed);
+        assert_eq!(look(&dir, "other", &asked).err().unwrap().exit_code(), 4);
         assert_eq!(own_account(&dir).unwrap().public(), own_account(&dir).unwrap().public());
     }
 }

@@ -12,13 +12,25 @@ use std::path::Path;
 /// The key that a person names: `faucet-N` of a network on this machine, a key file, or a wallet.
 pub(super) fn named(place: &Place, text: &str) -> Result<SecretKey> {
     if let Some(shard) = text.strip_prefix("faucet-").and_then(|number| number.parse().ok()) {
-        return Ok(place.network()?.faucet(ShardId(shard))?);
+        let network = place.network().map_err(|_| nowhere(place, text))?;
+        if shard >= network.shards() {
+            let message = format!("{text}: the network in {} has {} shards", place.dir.display(), network.shards());
+            return Err(Failure::NotFound(message));
+        }
+        return Ok(network.faucet(ShardId(shard))?);
     }
     let path = Path::new(text);
     if text.contains('/') || path.is_file() {
         return Ok(read_key(path)?);
     }
     Ok(place.wallets()?.open(text)?.key)
+}
+
+fn nowhere(place: &Place, text: &str) -> Failure {
+    Failure::NotFound(format!(
+        "{text} names an account of a network's directory on this machine, and {} is none: give a wallet or a key file",
+        place.dir.display()
+    ))
 }
 
 /// The key of a validator's owner: the one named, or whichever on this machine it is.

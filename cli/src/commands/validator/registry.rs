@@ -27,10 +27,7 @@ pub(super) async fn status(text: &str, place: &Place) -> Result<()> {
     let client = place.client()?;
     let (epoch, validator) = find(&client, text).await?;
     let slashed = if validator.status == "slashed" { slashing(&client, validator.id).await? } else { None };
-    let mut value = to_json(&validator);
-    value["epoch"] = json!(epoch);
-    value["slashing"] = slashed.as_ref().map(slashing_json).into();
-    place.output.data(&value, || {
+    place.output.data(&value(&validator, epoch, slashed.as_ref()), || {
         let mut text = card(&validator, epoch);
         if let Some(slashed) = &slashed {
             text.push_str(&format!("\nslashed   {}", why(slashed)));
@@ -52,7 +49,9 @@ pub(super) async fn slashings(place: &Place) -> Result<()> {
         }
         from = page.next;
     }
-    let value = Value::Array(found.iter().map(slashing_json).collect());
+    // Beyond the last number there is nobody, and the answer says which epoch it is.
+    let epoch = client.validators(u32::MAX, Vec::new()).await?.epoch;
+    let value = json!({"epoch": epoch, "slashings": found.iter().map(slashing_json).collect::<Vec<_>>()});
     place.output.data(&value, || {
         if found.is_empty() {
             return "nobody lost its stake".to_owned();
@@ -174,8 +173,16 @@ pub(super) fn card(validator: &Validator, epoch: u64) -> String {
     lines.join("\n")
 }
 
+/// One validator for a program: what a list says of it, the epoch, and what it lost its stake for.
+pub(super) fn value(validator: &Validator, epoch: u64, slashed: Option<&Slashing>) -> Value {
+    let mut value = to_json(validator);
+    value["epoch"] = json!(epoch);
+    value["slashing"] = slashed.map(slashing_json).into();
+    value
+}
+
 /// For a program.
-pub(super) fn to_json(validator: &Validator) -> Value {
+fn to_json(validator: &Validator) -> Value {
     let seats = |all: &[ChainSeats]| -> Vec<Value> {
         all.iter().map(|place| json!({"chain": chain(&place.role, place.shard), "seats": place.seats})).collect()
     };

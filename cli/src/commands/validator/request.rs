@@ -1,6 +1,9 @@
 //! Requests to the beacon: ordered by a transaction, carried out by the block that records it, or sent back.
 
-use super::registry::{card, to_json};
+use super::{
+    registry::{card, value, words},
+    returned,
+};
 use crate::{
     client::Client,
     commands::transfer::follow,
@@ -9,7 +12,7 @@ use crate::{
     order::Terms,
     output::grouped,
 };
-use kakera_chain::{address::Address, keys::SecretKey};
+use kakera_chain::{address::Address, hash::Hash, keys::SecretKey};
 use kakera_proto::v1::{ListValidatorsResponse, Validator};
 use kakera_shard::{
     Action,
@@ -51,17 +54,28 @@ impl Change {
 
     /// What would be refused, known before anything is paid for it.
     fn check(self, validator: &Validator) -> Result<()> {
-        let status = validator.status.as_str();
-        let fits = match self {
-            Change::Leaves | Change::Grows { .. } => matches!(status, "active" | "pending" | "suspended"),
-            Change::Returns => status == "suspended",
+        const STAYING: &[&str] = &["pending", "active", "suspended"];
+        let (fitting, rule) = match self {
+            Change::Leaves => (STAYING, "only a pending, active or suspended validator can leave"),
+            Change::Grows { .. } => (STAYING, "only a pending, active or suspended validator can be given more seats"),
+            Change::Returns => (&["suspended"][..], "only a suspended validator can be resumed"),
         };
-        if fits {
+        if fitting.contains(&validator.status.as_str()) {
             return Ok(());
         }
-        let message = format!("validator {} is {}", validator.id, super::registry::words(validator));
+        let message = format!("validator {} is {}: {rule}", validator.id, words(validator));
         Err(Failure::refused("WRONG_STATUS", message))
     }
+}
+
+/// An order that the beacon has recorded.
+pub(super) struct Recorded {
+    /// The transaction's id.
+    pub(super) transaction: Hash,
+    /// Its shard.
+    pub(super) shard: u32,
+    /// The beacon block.
+    pub(super) height: u64,
 }
 
 /// What an account pays at most for an action, its value apart.
@@ -80,7 +94,7 @@ pub(super) fn price(action: &Action, max_fee: u64, first_base_fee: u64) -> Price
     Price { gas, fees: gas.saturating_mul(max_fee).saturating_add(delivery) }
 }
 
-/// Signs an action, submits it, and follows it until it is recorded; the height of the beacon block.
+/// Signs an action, submits it, and follows it until it is recorded.
 ///
 /// `value` is what it takes from the account besides fees: where that is not there, it says so and pays nothing.
 pub(super) async fn order(
@@ -89,7 +103,7 @@ pub(super) async fn order(
     key: &SecretKey,
     (action, value): (Action, u64),
     first_base_fee: u64,
-) -> Result<u64> {
+) -> Result<Recorded> {
     let network = locate::network_id(&client.status().await?.network_id)?;
     let account = client.account(Address::of(&key.public()).to_string(), true).await?;
     let fees = client.fees(account.shard).await?;
@@ -119,7 +133,7 @@ pub(super) async fn order(
     place.output.data(&told, || format!("transaction {} on shard {}", order.id, accepted.shard));
     let window = (started, started + FOLLOW_LIMIT);
     let last = follow(place, client, accepted.shard, &order.id.0, window).await?;
-    Ok(last.beacon_height)
+    Ok(Recorded { transaction: order.id, shard: accepted.shard, height: last.beacon_height })
 }
 
 /// What the registry says of a validator once a beacon block is known; by number or by key.
@@ -159,16 +173,23 @@ pub(super) async fn change(
     let staking = genesis.staking.ok_or_else(no_stake)?;
     let seats = if let Change::Grows { seats } = change { seats } else { 0 };
     super::bond::check_seats(seats.max(1), &staking)?;
-    let value = staking.seat.saturating_mul(seats.into());
-    let height = order(place, client, key, (action, value), genesis.fees.base_fee).await?;
-    let (page, found) = heard(client, height, (before.id, &[])).await?;
-    let Some(now) = found.filter(|now| change.is_done(&before, now)) else {
-        let message = "the beacon sent it back, and what it carried with it: the validator's status may have changed \
-                       meanwhile, see `kakera validator status`";
-        return Err(Failure::refused("RETURNED", message));
-    };
-    place.output.data(&to_json(&now), || card(&now, page.epoch));
-    Ok(())
+    let cost = staking.seat.saturating_mul(seats.into());
+    let recorded = order(place, client, key, (action, cost), genesis.fees.base_fee).await?;
+    let (page, found) = heard(client, recorded.height, (before.id, &[])).await?;
+    if let Some(now) = found.as_ref().filter(|now| change.is_done(&before, now)) {
+        let mut value = value(now, page.epoch, None);
+        value["transaction_id"] = json!(recorded.transaction.to_string());
+        place.output.data(&value, || card(now, page.epoch));
+        return Ok(());
+    }
+    let stands = found.map_or("gone".to_owned(), |now| words(&now));
+    let message = format!(
+        "the beacon sent it back, and what it carried with it: {}; validator {} was {} before, and is {stands} now",
+        returned::why(client, &recorded).await,
+        before.id,
+        words(&before)
+    );
+    Err(Failure::refused("RETURNED", message))
 }
 
 /// The network knows no stake.
@@ -192,6 +213,8 @@ mod tests {
         }
         assert!(refused(Change::Returns, "active") && !refused(Change::Returns, "suspended"));
         assert!(!refused(Change::Leaves, "pending") && !refused(Change::Leaves, "suspended"));
+        let said = Change::Returns.check(&validator("active")).expect_err("it is active").to_string();
+        assert!(said.contains("validator 4 is active: only a suspended validator can be resumed"), "{said}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::{handover::*, testing::MemoryStore, trie::Run};
 use kakera_chain::{
     BlockId, codec,
     codec::InvalidBytes,
-    units::{Timestamp, ValidatorId},
+    units::{ShardId, Timestamp, ValidatorId},
 };
 
 #[test]
@@ -133,8 +133,11 @@ fn silence_ends_in_a_stall_after_bounded_time() {
         assert!(matches!(end, End::Stalled(Stall::NoPeers { silent: 4, bad: 0 })), "{end:?}");
         assert!(net.asked <= 4 * 4);
         assert!(net.now < Timestamp(1_000 + 4 * (100 + 16 * 100)), "{:?}", net.now);
-        // Silence is forgiven when the peer is heard of again.
+        // Silence is forgiven when the peer is heard of again, but not at once.
         net.peers = vec![Peer::Honest; 4];
+        assert!(net.give(Input::Peer(id(2))).is_none());
+        assert!(net.fetch.stalled().is_some() && net.events.is_empty());
+        net.now = net.now.plus(8 * 100);
         assert!(net.give(Input::Peer(id(2))).is_none());
         let end = net.go_on();
         net.assert_complete(end);
@@ -153,6 +156,104 @@ fn what_nobody_holds_any_more_asks_for_another_target() {
     assert_eq!(net.fetch.stalled(), None);
     let end = net.go_on();
     net.assert_complete(end);
+}
+
+/// Drives a fetch as a process does: all peers are named again every half second, and whether it wants another target is
+/// looked at, too. When it does; nothing if it completes.
+fn drive(net: &mut Net) -> Option<Timestamp> {
+    let (mut look, begun) = (net.now, net.now);
+    while net.now < begun.plus(600_000) {
+        let mut inputs = Vec::new();
+        if look <= net.now {
+            if net.fetch.wants_another(net.now) {
+                return Some(net.now);
+            }
+            look = net.now.plus(500);
+            inputs.extend((0..net.peers.len()).map(|peer| Input::Peer(id(peer))));
+        }
+        let event = net.events.keys().next().map(|(time, _)| *time);
+        let next = event.into_iter().chain(net.fetch.next_wakeup()).chain([look]).min();
+        net.now = net.now.max(next.unwrap_or(look));
+        inputs.push(match event {
+            Some(time) if time <= net.now => net.events.pop_first().unwrap().1,
+            _ => Input::Tick,
+        });
+        for input in inputs {
+            if let Some(end @ End::Complete(_)) = net.give(input) {
+                net.assert_complete(end);
+                return None;
+            }
+        }
+    }
+    panic!("neither done nor in want of another target");
+}
+
+/// A network whose times are those of a process.
+fn unhurried(peers: Vec<Peer>) -> Net {
+    let config = FetchConfig { pieces: 8, part_accounts: 16, in_flight: 4, ..FetchConfig::of(ShardId(0), 1) };
+    Net::on(MemoryStore::default(), state(50, 5), peers, config)
+}
+
+/// The newest state is another one now.
+fn move_on(net: &mut Net, balance: u64) {
+    net.state = state(50, balance);
+    assert!(net.give(Input::Target(target(&net.state))).is_none());
+}
+
+/// One holder has just said that it does not hold the state any more, and the two others are silent by turns: they are
+/// never left out within one look.
+#[test]
+fn the_dead_do_not_keep_a_fetch_at_what_the_living_hold_no_more() {
+    let peers = vec![Peer::Unavailable, Peer::Dead(1_000), Peer::Dead(1_000)];
+    for patience_ms in [10_000, u64::MAX] {
+        let config = FetchConfig { patience_ms, ..FetchConfig::of(ShardId(0), 1) };
+        let mut net = Net::on(MemoryStore::default(), state(50, 5), peers.clone(), config);
+        let wants = drive(&mut net).unwrap();
+        let most = if patience_ms == u64::MAX { 120_000 } else { 11_000 };
+        assert!(wants < Timestamp(1_000 + most), "after {} ms", wants.0);
+        net.peers[0] = Peer::Honest;
+        move_on(&mut net, 6);
+        assert_eq!(drive(&mut net), None);
+    }
+}
+
+#[test]
+fn who_lives_is_asked_for_another_target_before_who_is_silent() {
+    let mut net = unhurried(vec![Peer::Silent, Peer::Silent, Peer::Unavailable]);
+    let wants = drive(&mut net).unwrap();
+    // It is served for less time than one who is silent takes.
+    net.peers[2] = Peer::Until(wants.plus(4_000));
+    move_on(&mut net, 6);
+    assert_eq!(drive(&mut net), None);
+}
+
+#[test]
+fn on_a_slow_link_a_target_that_always_moves_is_fetched_all_the_same() {
+    // An answer takes longer than another target is first waited for, and much longer than the time of a request.
+    let mut net = unhurried(vec![Peer::Slow(12_000); 3]);
+    for balance in 6.. {
+        assert!(balance < 10, "it begins anew for ever");
+        let Some(_) = drive(&mut net) else { return };
+        move_on(&mut net, balance);
+    }
+}
+
+#[test]
+fn an_answer_that_comes_after_its_sender_was_left_out_brings_it_back() {
+    let mut net = unhurried(vec![Peer::Silent]);
+    net.fetch = Fetch::open(
+        FetchConfig { strikes: 1, patience_ms: u64::MAX, ..FetchConfig::of(ShardId(0), 1) },
+        target(&net.state),
+        &net.store,
+    )
+    .unwrap();
+    assert!(drive(&mut net).is_some(), "nobody is left");
+    assert_eq!(net.fetch.fault(id(0)), Some(&Fault::Silent));
+    let bytes = codec::encode(&Answer::to(&Ask::Head, Some(&net.state)));
+    net.peers[0] = Peer::Honest;
+    net.give(Input::Answered { peer: id(0), ticket: 0, bytes });
+    assert_eq!((net.fetch.fault(id(0)), net.fetch.stalled()), (None, None));
+    assert_eq!(drive(&mut net), None);
 }
 
 #[test]

@@ -27,6 +27,10 @@ pub(crate) enum Peer {
     Silent,
     /// Its connection breaks each time.
     Lost,
+    /// Nobody is there, which is noticed after so many milliseconds.
+    Dead(u64),
+    /// Holds the state until then, and on if it was asked for it before.
+    Until(Timestamp),
     Unavailable,
     /// One bit of every answer is wrong; which one, counted through the answer from this number on.
     Bit(usize),
@@ -181,7 +185,9 @@ impl Net {
             Peer::Slow(ms) => delay = *ms,
             Peer::Silent => return,
             Peer::Lost => return self.post(1, Input::Lost { peer, ticket }),
-            Peer::Unavailable => bytes = codec::encode(&Answer::Unavailable),
+            Peer::Dead(ms) => return self.post(*ms, Input::Lost { peer, ticket }),
+            Peer::Until(time) if self.now < *time => self.peers[peer.0 as usize] = Peer::Honest,
+            Peer::Until(_) | Peer::Unavailable => bytes = codec::encode(&Answer::Unavailable),
             Peer::Bit(bit) => {
                 let bit = *bit % (8 * bytes.len());
                 bytes[bit / 8] ^= 1 << (bit % 8);
