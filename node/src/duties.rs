@@ -77,10 +77,13 @@ pub fn holders(state: &BeaconState, shard: ShardId) -> Vec<(ValidatorId, Duty)> 
     holders
 }
 
-/// Whether the committee in office has shown that it holds a shard's state: it has recorded a block of its own. Until
-/// then whoever held the state before keeps it: the new ones fetch it from somebody.
+/// Whether the committee in office has shown that it holds a shard's state: the shard has followed into the epoch, and has
+/// recorded a block of its own there. Until then whoever held the state before keeps it: the new ones fetch it from
+/// somebody, and a committee that does not follow is replaced by others who do.
 pub fn is_settled(state: &BeaconState, shard: ShardId) -> bool {
-    state.shard(shard).is_none_or(|record| record.era.0 == 0 || record.last.header.height > record.root_height)
+    state.shard(shard).is_none_or(|record| {
+        record.era == state.epoch && (record.era.0 == 0 || record.last.header.height > record.root_height)
+    })
 }
 
 /// The validator that stands by for a shard: of all that sit nowhere the one with the lowest hash, so that a change of

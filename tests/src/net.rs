@@ -146,7 +146,10 @@ impl Net {
 
     /// Every process that has a seat at genesis.
     pub fn seated(&self) -> Vec<String> {
-        self.chains().into_iter().flat_map(|chain| self.members(chain)).collect()
+        // Who sits in a sampled committee of the beacon is drawn: the others follow.
+        let sampled = self.genesis.genesis.epochs.and_then(|epochs| epochs.beacon_seats).is_some();
+        let chains = self.chains().into_iter().filter(|chain| !sampled || *chain != ChainId::Beacon);
+        chains.flat_map(|chain| self.members(chain)).collect()
     }
 
     /// The beacon and every shard.

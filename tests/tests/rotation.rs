@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 use kakera_chain::units::{ChainId, ShardId};
-use kakera_proto::v1::SeatHolder;
+use kakera_proto::v1::{HostedChain, SeatHolder};
 use kakera_tests::{
     epochs::{agree, rotation, sampled},
     stage::Stage,
@@ -98,8 +98,16 @@ fn a_committee_that_dies_is_replaced_within_an_epoch_and_what_it_alone_had_is_lo
     let follower = until("a follower to have what is not recorded", || {
         let mut others = stage.alive.iter().filter(|name| !committee.contains(name) && !beacons.contains(name));
         stage.senders[1].push(&stage.net, &committee[0]);
+        // Whoever only sat there before is free to let its data go.
+        let stays = |hosted: &HostedChain| {
+            let here = hosted.chain.is_some_and(|chain| !chain.beacon && chain.shard == u32::from(dead.0));
+            here && hosted.duty != "left"
+        };
         let ahead = |name: &&String| {
-            stage.net.status_of(name, ChainId::Shard(dead)).is_ok_and(|status| status.certified_height > before + 2)
+            stage
+                .net
+                .status_of(name, ChainId::Shard(dead))
+                .is_ok_and(|status| status.certified_height > before + 2 && status.hosted.iter().any(stays))
         };
         others.find(ahead).cloned().ok_or("nobody")
     });

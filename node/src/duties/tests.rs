@@ -89,10 +89,14 @@ fn a_beacon_validator_has_no_duty_to_a_shard_and_speaks_on_its_own_chain() {
 fn a_shard_is_settled_once_its_committee_has_recorded_a_block_of_its_own() {
     let state = state();
     assert!(is_settled(&state, ShardId(0)), "in the first era everybody begins with the genesis file");
-    let mut over = followed(turned(state));
+    let turned = turned(state);
+    assert!(!is_settled(&turned, ShardId(0)), "it has not followed: its committee may be dead, and be replaced");
+    let mut over = followed(turned);
     assert!(!is_settled(&over, ShardId(0)));
     Arc::make_mut(&mut over.shards[0]).last.header.height = Height(8);
     assert!(is_settled(&over, ShardId(0)));
+    over.epoch.0 += 1;
+    assert!(!is_settled(&over, ShardId(0)), "what it has shown in one epoch counts for that one");
 }
 
 #[test]
