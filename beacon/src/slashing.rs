@@ -61,8 +61,8 @@ impl Window {
     }
 
     /// Whom a report convicts. A function of its arguments: `keys` tells who held a seat in an epoch of the window, or in
-    /// an older one whose era still goes on, and with which key; `is_slashed` whether a validator has lost its stake. What costs little is looked at first, the two
-    /// signatures last.
+    /// an older one whose era still goes on, and with which key; `is_slashed` whether a validator has lost its stake. What
+    /// costs little is looked at first, the two signatures last.
     ///
     /// # Errors
     /// Why it convicts nobody.

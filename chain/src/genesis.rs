@@ -91,15 +91,16 @@ pub struct Lanes {
 pub struct Epochs {
     /// Beacon slots an epoch; at least 4.
     pub slots: u64,
-    /// A shard whose switch block is not recorded within so many beacon slots of the epoch is given a new committee and
-    /// goes on from its last recorded block; 1 to half an epoch.
+    /// A shard whose switch block is not recorded within so many beacon slots of the block that turned the epoch is given a
+    /// new committee and goes on from its last recorded block; 1 to half an epoch.
     pub fallback_slots: u64,
     /// The part of each committee's seats that is drawn anew each epoch, in thousandths, rounded down but one at least.
     pub rotation_per_mille: u16,
     /// Seats of the beacon's committee; with no more seats than that, or nothing here, all beacon validators are in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub beacon_seats: Option<u32>,
-    /// Epochs from leaving until the stake is paid out, and for which evidence is taken; at least 2.
+    /// Epochs from leaving until the stake is paid out, and for which evidence is taken; of an era that goes on it is taken
+    /// for longer. At least 2.
     pub unbonding: u64,
 }
 
@@ -109,7 +110,7 @@ pub struct Epochs {
 pub struct Staking {
     /// What one seat costs, in the smallest unit; at least 1.
     pub seat: u64,
-    /// Seats that become active, and seats that begin to leave, in one epoch at most; at least 1.
+    /// Seats of each role that become active, and seats of both that begin to leave, in one epoch at most; at least 1.
     pub churn_seats: u32,
     /// What a seat that took part in everything earns in an epoch, in the smallest unit; it is minted.
     pub reward: u64,

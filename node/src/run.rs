@@ -107,10 +107,10 @@ struct Opened {
 }
 
 /// The chains' applications before any block, and their first headers.
-struct Origin {
-    beacon: Beacon,
-    beacon_genesis: Header,
-    shards: Vec<Header>,
+pub(crate) struct Origin {
+    pub(crate) beacon: Beacon,
+    pub(crate) beacon_genesis: Header,
+    pub(crate) shards: Vec<Header>,
 }
 
 /// Runs a beacon process (`Role::Beacon`) or a shard process.
@@ -200,7 +200,7 @@ impl Opened {
 
 impl Origin {
     /// Computes every chain's first header from the genesis file.
-    fn of(network: &Arc<Network>) -> Result<Origin, StoreFailure> {
+    pub(crate) fn of(network: &Arc<Network>) -> Result<Origin, StoreFailure> {
         let shards = (0..network.genesis.shards)
             .map(|shard| {
                 // A shard's genesis does not depend on the beacon's, which depends on it.
@@ -217,7 +217,7 @@ impl Origin {
     }
 }
 
-fn shard_app(
+pub(crate) fn shard_app(
     network: &Arc<Network>,
     shard: ShardId,
     first: kakera_chain::lanes::Reading,

@@ -9,15 +9,14 @@ use crate::{
     hosts::{Host, Told},
     metrics::Metrics,
     peers::Peers,
+    run::{Origin, shard_app},
     store::RocksStore,
     tracker::Tracker,
     versions::Versions,
 };
-use kakera_beacon::{Beacon, Committees, genesis_header, leader_seed};
+use kakera_beacon::{Beacon, Committees, leader_seed};
 use kakera_chain::{
-    BlockId,
     address::Address,
-    application::Application,
     block::Header,
     genesis::Network,
     keys::SecretKey,
@@ -26,7 +25,7 @@ use kakera_chain::{
     store::Store,
     units::{ChainId, ShardId, ValidatorId},
 };
-use kakera_shard::{PoolLimits, Shard, ShardConfig, first_reading};
+use kakera_shard::{Shard, first_reading};
 use std::{
     fmt::Write as _,
     path::Path,
@@ -122,7 +121,28 @@ impl<A: Served + Clone> Running<A> {
         let (core, thread) = core::start(Box::new(open), Arc::clone(&store), None, Nobody).unwrap();
         Running { core, store, thread }
     }
+}
 
+impl Running<Beacon> {
+    /// The beacon chain of a network.
+    pub(crate) fn beacon(network: &Arc<Network>, dir: &Path, speaks: Option<u8>) -> Running<Beacon> {
+        let Origin { beacon, beacon_genesis, .. } = Origin::of(network).unwrap();
+        Running::start(network, dir, ChainId::Beacon, beacon, beacon_genesis, speaks)
+    }
+}
+
+impl Running<Shard> {
+    /// The first shard of a network.
+    pub(crate) fn shard(network: &Arc<Network>, dir: &Path, speaks: Option<u8>) -> Running<Shard> {
+        let Origin { beacon_genesis, mut shards, .. } = Origin::of(network).unwrap();
+        let genesis = shards.remove(0);
+        let first = first_reading(beacon_genesis.id(network.id), genesis.id(network.id));
+        let app = shard_app(network, ShardId(0), first, None).unwrap();
+        Running::start(network, dir, SHARD, app, genesis, speaks)
+    }
+}
+
+impl<A: Served + Clone> Running<A> {
     /// Ends it and gives back its store.
     pub(crate) async fn stop(self) -> Arc<RocksStore> {
         let Running { core, store, thread } = self;
@@ -135,7 +155,7 @@ impl<A: Served + Clone> Running<A> {
     }
 }
 
-/// A beacon chain that nothing happens on, and a shard of one member that makes blocks all the time.
+/// A beacon chain that nothing happens on, and a shard.
 pub(crate) struct Chains {
     pub(crate) network: Arc<Network>,
     pub(crate) beacon: Running<Beacon>,
@@ -145,33 +165,23 @@ pub(crate) struct Chains {
 }
 
 impl Chains {
-    /// Starts both.
+    /// Starts both; the shard has one member, and makes blocks all the time.
     pub(crate) fn start() -> Chains {
         let mut text = genesis_text().replace("committee_seats = 3", "committee_seats = 1");
         for (slot, short) in [("1000", "100"), ("500", "20")] {
             text =
                 text.replace(&format!("slot_ms = {slot}\ndelay_ms = 100"), &format!("slot_ms = {short}\ndelay_ms = 5"));
         }
-        let (network, dir) = (Arc::new(Network::parse(&text).unwrap()), tempfile::tempdir().unwrap());
-        let config = |first| ShardConfig {
-            network: Arc::clone(&network),
-            shard: ShardId(0),
-            first,
-            signatures: Default::default(),
-            pool: PoolLimits::default(),
-        };
-        let nothing = first_reading(BlockId::default(), BlockId::default());
-        let genesis = Shard::new(config(nothing), None).unwrap().genesis();
-        let shard_genesis = genesis_header(SHARD, genesis.state_root, genesis.figures);
-        let app = Beacon::new(&network, vec![shard_genesis.clone()]);
-        let genesis = app.genesis();
-        let beacon_genesis = genesis_header(ChainId::Beacon, genesis.state_root, genesis.figures);
-        let first = first_reading(beacon_genesis.id(network.id), shard_genesis.id(network.id));
-        let shard_app = Shard::new(config(first), None).unwrap();
-        let beacon = Running::start(&network, dir.path(), ChainId::Beacon, app, beacon_genesis, None);
+        let network = Arc::new(Network::parse(&text).unwrap());
         let member = Committees::draw(&network).chain(SHARD).unwrap().validators[0].0;
-        let speaks = u8::try_from(member).ok();
-        let shard = Running::start(&network, dir.path(), SHARD, shard_app, shard_genesis, speaks);
+        Chains::of(network, u8::try_from(member).ok())
+    }
+
+    /// Those of a network, with a replica of the shard that speaks for this validator, or for nobody.
+    pub(crate) fn of(network: Arc<Network>, speaks: Option<u8>) -> Chains {
+        let dir = tempfile::tempdir().unwrap();
+        let beacon = Running::beacon(&network, dir.path(), None);
+        let shard = Running::shard(&network, dir.path(), speaks);
         Chains { network, beacon, shard, forwarder: Arc::default(), _dir: dir }
     }
 

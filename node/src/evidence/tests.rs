@@ -3,35 +3,23 @@
 
 use super::*;
 use crate::{
-    api::{Api, LocalShard, accounts::AccountsService, transactions::TransactionsService},
-    core::{self, Nobody},
-    duties::Duty,
-    hosts::{Host, Hosts, Told},
+    api::{Api, accounts::AccountsService, transactions::TransactionsService},
+    hosts::Hosts,
     metrics::Metrics,
-    peers::Peers,
-    store::RocksStore,
-    testing::{self, secret},
-    tracker::Tracker,
-    versions::Versions,
+    testing::{self, Chains, SHARD, secret},
 };
-use kakera_beacon::{Committees, genesis_header, leader_seed};
+use kakera_beacon::Committees;
 use kakera_chain::{
     BlockId,
-    application::Application,
-    block::Header,
     certificate::{Finality, FinalitySignature},
     evidence::Conflict,
-    leaders::leader_cycle,
-    replica::{ReplicaConfig, SignState},
-    store::{Store, Table, Write},
+    store::{Table, Write},
     units::{Height, ShardId},
 };
-use kakera_shard::{PoolLimits, Shard, ShardConfig, first_reading};
-use std::{path::Path, sync::atomic::AtomicBool, thread::JoinHandle, time::Instant};
+use std::time::Instant;
 use tokio::{net::TcpListener, task::JoinSet, time::sleep};
 use tokio_stream::{StreamExt, wrappers::TcpListenerStream};
 
-const SHARD: ChainId = ChainId::Shard(ShardId(0));
 const ME: ValidatorId = ValidatorId(0);
 
 /// A network with stake, in whose shard the witness's account holds so much.
@@ -49,133 +37,63 @@ fn network(balance: u64) -> Arc<Network> {
     Arc::new(Network::parse(&text).unwrap())
 }
 
-/// A chain that nothing happens on.
-struct Still<A: Served> {
-    core: Core<A>,
-    store: Arc<RocksStore>,
-    thread: JoinHandle<()>,
-}
-
-impl<A: Served + Clone> Still<A> {
-    fn start(network: &Arc<Network>, dir: &Path, chain: ChainId, app: A, genesis: Header) -> Still<A> {
-        let store = Arc::new(RocksStore::open(&dir.join(chain.to_string()), network.id, chain).unwrap());
-        let seats = Committees::draw(network).chain(chain).unwrap().clone();
-        let leaders = leader_cycle(&seats.committee, leader_seed(network, chain));
-        let (network, rocks): (_, Arc<dyn Store>) = (Arc::clone(network), store.clone());
-        let open = move || {
-            let config = ReplicaConfig {
-                network: Arc::clone(&network),
-                chain,
-                seats: seats.clone(),
-                validator: None,
-                genesis: genesis.clone(),
-                leaders: leaders.clone(),
-                guard: SignState::default(),
-                restored: false,
-                now: now(),
-            };
-            Replica::open(config, app.clone(), Arc::clone(&rocks))
-        };
-        let (core, thread) = core::start(Box::new(open), Arc::clone(&store), None, Nobody).unwrap();
-        Still { core, store, thread }
-    }
-}
-
 /// Everything that runs.
 struct World {
-    network: Arc<Network>,
-    forwarder: Arc<Forwarder>,
-    beacon: Still<Beacon>,
-    shard: Still<Shard>,
+    chains: Chains,
     tasks: JoinSet<()>,
-    _dir: tempfile::TempDir,
 }
 
 impl World {
     async fn new(balance: u64) -> World {
-        let (network, dir) = (network(balance), tempfile::tempdir().unwrap());
-        let config = |first| ShardConfig {
-            network: Arc::clone(&network),
-            shard: ShardId(0),
-            first,
-            signatures: Default::default(),
-            pool: PoolLimits::default(),
-        };
-        let nothing = first_reading(BlockId::default(), BlockId::default());
-        let genesis = Shard::new(config(nothing), None).unwrap().genesis();
-        let shard_genesis = genesis_header(SHARD, genesis.state_root, genesis.figures);
-        let app = Beacon::new(&network, vec![shard_genesis.clone()]);
-        let genesis = app.genesis();
-        let beacon_genesis = genesis_header(ChainId::Beacon, genesis.state_root, genesis.figures);
-        let first = first_reading(beacon_genesis.id(network.id), shard_genesis.id(network.id));
-        let shard_app = Shard::new(config(first), None).unwrap();
-        let beacon = Still::start(&network, dir.path(), ChainId::Beacon, app, beacon_genesis);
-        let shard = Still::start(&network, dir.path(), SHARD, shard_app, shard_genesis);
-
+        let chains = Chains::of(network(balance), None);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let forwarder = Arc::new(Forwarder::default());
+        let (network, forwarder) = (Arc::clone(&chains.network), Arc::clone(&chains.forwarder));
         forwarder.set(SHARD, vec![(ValidatorId(1), address.to_string())], 0);
-        let metrics = Arc::new(Metrics::new());
-        let api = Api { network: Arc::clone(&network), forwarder: Arc::clone(&forwarder), metrics: metrics.clone() };
-        let (core, store) = (shard.core.clone(), Arc::clone(&shard.store));
-        let tracker = Tracker::new(ShardId(0), core.clone(), Arc::clone(&store), Arc::clone(&forwarder));
-        let host = Host {
-            peers: Peers::new(network.id, SHARD, ValidatorId(1), secret(1), metrics),
-            versions: Versions::new(core.clone()),
-            seated: Arc::new(AtomicBool::new(true)),
-            told: Told::default(),
-            duty: Duty::Member,
-            local: LocalShard { shard: ShardId(0), core, store, tracker },
-        };
+        let api = Api { network, forwarder, metrics: Arc::new(Metrics::new()) };
         let hosts = Hosts::default();
-        hosts.insert(ShardId(0), host);
+        hosts.insert(ShardId(0), chains.host());
         let served = tonic::transport::Server::builder()
             .add_service(TransactionsService { api: api.clone(), hosts: hosts.clone() }.into_server())
             .add_service(AccountsService { api, hosts }.into_server())
             .serve_with_incoming(TcpListenerStream::new(listener));
         let mut tasks = JoinSet::new();
         tasks.spawn(async move { served.await.unwrap() });
-        World { network, forwarder, beacon, shard, tasks, _dir: dir }
+        World { chains, tasks }
     }
 
     /// The witness holds that a member of the shard signed two blocks of one height, as its committee was drawn.
     fn accuse(&self, member: u16) {
-        let id = Committees::draw(&self.network).chain(SHARD).unwrap().validators[usize::from(member)];
+        let id = Committees::draw(&self.chains.network).chain(SHARD).unwrap().validators[usize::from(member)];
         let sign = |block: u8| {
             let (epoch, height, block) = (Epoch(0), Height(7), BlockId([block; 32]));
             let finality = Finality { chain: SHARD, epoch, root: BlockId([1; 32]), height, block };
             let key = secret(u8::try_from(id.0).unwrap());
-            FinalitySignature::sign(finality, Member(member), &key, self.network.id)
+            FinalitySignature::sign(finality, Member(member), &key, self.chains.network.id)
         };
         let conflict = Conflict::of(&sign(1), &sign(2), |_| None).unwrap();
         let key = [&member.to_be_bytes()[..], &[1]].concat();
         let row = Write::Put { table: Table::Evidence, key, value: codec::encode(&conflict) };
-        self.beacon.store.write(&[row], false).unwrap();
+        self.chains.beacon.store.write(&[row], false).unwrap();
     }
 
     /// Starts the witness.
     fn witness(&mut self) {
-        let (core, beacon) = (self.beacon.core.clone(), self.beacon.core.clone());
-        let (forwarder, network) = (Arc::clone(&self.forwarder), Arc::clone(&self.network));
+        let (core, beacon) = (self.chains.beacon.core.clone(), self.chains.beacon.core.clone());
+        let (forwarder, network) = (Arc::clone(&self.chains.forwarder), Arc::clone(&self.chains.network));
         self.tasks.spawn(submit(core, beacon, forwarder, network, secret(0), ME));
     }
 
     /// Transactions that wait at the shard's node.
     async fn waiting(&self) -> usize {
-        self.shard.core.query(|replica, _| replica.app().pool_size().0).await.unwrap()
+        self.chains.shard.core.query(|replica, _| replica.app().pool_size().0).await.unwrap()
     }
 
     async fn stop(mut self) {
         self.tasks.abort_all();
         while self.tasks.join_next().await.is_some() {}
-        let stop = move || {
-            self.beacon.core.stop();
-            self.shard.core.stop();
-            self.beacon.thread.join().unwrap();
-            self.shard.thread.join().unwrap();
-        };
-        tokio::task::spawn_blocking(stop).await.unwrap();
+        drop(self.chains.beacon.stop().await);
+        drop(self.chains.shard.stop().await);
     }
 }
 
@@ -191,7 +109,8 @@ async fn what_is_held_is_reported_by_the_validators_own_account_one_at_a_time() 
         sleep(Duration::from_millis(50)).await;
     }
     let sender = Address::of(&secret(0).public());
-    let next = world.shard.core.query(move |replica, _| replica.app().pending_nonce(replica.head().state, &sender));
+    let next =
+        world.chains.shard.core.query(move |replica, _| replica.app().pending_nonce(replica.head().state, &sender));
     assert_eq!(next.await, Ok(1), "it would be executed next");
     // The beacon never hears of it here. Past all its slots the report is due again, under the same nonce.
     sleep(Duration::from_millis(20 * (VALID_SLOTS + JUDGED_SLOTS + 40)) + LOOK_EVERY).await;
@@ -206,7 +125,7 @@ async fn who_cannot_pay_or_would_accuse_itself_reports_nothing() {
     world.witness();
     sleep(2 * LOOK_EVERY).await;
     assert_eq!(world.waiting().await, 0);
-    let witness = Paying::new(Arc::clone(&world.forwarder), &world.network, secret(0));
+    let witness = Paying::new(Arc::clone(&world.chains.forwarder), &world.chains.network, secret(0));
     let refused = witness.report(&[0; 500], 0).await.err().unwrap();
     let NotReported::Poor { address, have, need } = refused else { panic!("{refused}") };
     assert_eq!((address, have), (Address::of(&secret(0).public()), 5_000));
@@ -218,8 +137,8 @@ async fn who_cannot_pay_or_would_accuse_itself_reports_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_listens_to_a_chain_or_tracks_on_it_is_told_when_it_ends() {
     let world = World::new(0).await;
-    let (core, store) = (world.shard.core.clone(), Arc::clone(&world.shard.store));
-    let tracker = Tracker::new(ShardId(0), core.clone(), store, Arc::clone(&world.forwarder));
+    let core = world.chains.shard.core.clone();
+    let tracker = world.chains.tracker();
     let running = tokio::spawn(tracker.clone().run());
     let mut steps = tracker.track(Hash([7; 32]), 0).await.unwrap();
     assert!(steps.next().await.unwrap().is_ok(), "nothing is known of it yet");

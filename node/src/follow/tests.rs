@@ -4,24 +4,16 @@
 use super::*;
 use crate::{
     api::Answers,
-    core::{self, Nobody, now},
-    store::RocksStore,
-    testing::{self, secret},
+    core::now,
+    testing::{self, Running},
 };
-use kakera_beacon::{Beacon, Committees, genesis_header, leader_seed};
-use kakera_chain::{
-    block::Header,
-    genesis::Network,
-    leaders::leader_cycle,
-    replica::{Replica, ReplicaConfig, SignState},
-    store::Store,
-    units::ValidatorId,
-};
+use kakera_beacon::Beacon;
+use kakera_chain::{genesis::Network, units::ValidatorId};
 use kakera_proto::v1::{
     CanonicalBytes, CertifiedBlocks as Bytes, GetCheckpointRequest, GetReceiptsRequest, GetWholeBlockRequest,
     HandOverRequest, sync_server,
 };
-use std::{path::Path, sync::atomic::AtomicUsize, thread::JoinHandle};
+use std::sync::atomic::AtomicUsize;
 use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Request, Response, transport::Server};
@@ -108,44 +100,6 @@ impl sync_server::Sync for Node {
     }
 }
 
-/// The beacon chain in a directory, its member's or a copy.
-fn chain(network: &Arc<Network>, dir: &Path, member: bool) -> (Core<Beacon>, JoinHandle<()>) {
-    let shard = {
-        let nothing = kakera_shard::first_reading(BlockId::default(), BlockId::default());
-        let config = kakera_shard::ShardConfig {
-            network: Arc::clone(network),
-            shard: ShardId(0),
-            first: nothing,
-            signatures: Default::default(),
-            pool: kakera_shard::PoolLimits::default(),
-        };
-        let genesis = kakera_chain::application::Application::genesis(&kakera_shard::Shard::new(config, None).unwrap());
-        genesis_header(ChainId::Shard(ShardId(0)), genesis.state_root, genesis.figures)
-    };
-    let app = Beacon::new(network, vec![shard]);
-    let genesis = kakera_chain::application::Application::genesis(&app);
-    let genesis: Header = genesis_header(ChainId::Beacon, genesis.state_root, genesis.figures);
-    let store = Arc::new(RocksStore::open(dir, network.id, ChainId::Beacon).unwrap());
-    let seats = Committees::draw(network).beacon;
-    let leaders = leader_cycle(&seats.committee, leader_seed(network, ChainId::Beacon));
-    let (network, rocks): (_, Arc<dyn Store>) = (Arc::clone(network), store.clone());
-    let open = move || {
-        let config = ReplicaConfig {
-            network: Arc::clone(&network),
-            chain: ChainId::Beacon,
-            seats: seats.clone(),
-            validator: member.then(|| (ValidatorId(0), secret(0))),
-            genesis: genesis.clone(),
-            leaders: leaders.clone(),
-            guard: SignState::default(),
-            restored: false,
-            now: now(),
-        };
-        Replica::open(config, app.clone(), Arc::clone(&rocks))
-    };
-    core::start(Box::new(open), store, None, Nobody).unwrap()
-}
-
 async fn height(core: &Core<Beacon>) -> Height {
     core.query(|replica, _| replica.certified().header.height).await.unwrap()
 }
@@ -168,8 +122,9 @@ async fn a_node_that_repeats_what_is_known_is_left_for_the_next() {
         .replace("genesis_time_ms = 0", &format!("genesis_time_ms = {}", now().0))
         .replace("slot_ms = 1000\ndelay_ms = 100", "slot_ms = 20\ndelay_ms = 10");
     let (network, dir) = (Arc::new(Network::parse(&text).unwrap()), tempfile::tempdir().unwrap());
-    let (member, speaking) = chain(&network, &dir.path().join("member"), true);
-    let (copy, following) = chain(&network, &dir.path().join("copy"), false);
+    let speaking = Running::beacon(&network, &dir.path().join("member"), Some(0));
+    let following = Running::beacon(&network, &dir.path().join("copy"), None);
+    let (member, copy) = (speaking.core.clone(), following.core.clone());
     reach(&member, Height(1)).await.unwrap();
     let first = member.query(|replica, _| replica.certified_blocks(Height(1)).unwrap()).await.unwrap();
     let known = first.blocks.last().unwrap().header.height;
@@ -200,8 +155,7 @@ async fn a_node_that_repeats_what_is_known_is_left_for_the_next() {
     assert!(followers.iter().all(|followers| followers.load(Ordering::Relaxed) > 0), "both were asked");
 
     tasks.shutdown().await;
-    for (core, thread) in [(member, speaking), (copy, following)] {
-        core.stop();
-        tokio::task::spawn_blocking(move || thread.join().unwrap()).await.unwrap();
+    for chain in [speaking, following] {
+        drop(chain.stop().await);
     }
 }
