@@ -41,3 +41,10 @@ fn two_last_blocks_of_an_era_do_not_stop_the_beacon() {
         assert_eq!(World::new(&scenario, seed, false).run(|_| {}).violation, None, "{seed}");
     }
 }
+
+/// Two of three honest members signed the last block of an era, died before the third one heard it, and came back.
+#[test]
+fn who_signed_the_last_block_of_an_era_and_died_does_not_stop_the_beacon() {
+    let scenario = crate::library::find("sampled-beacon-faults").unwrap().scenario;
+    assert_eq!(World::new(&scenario, 108, false).run(|_| {}).violation, None);
+}

@@ -112,6 +112,17 @@ impl<A: Application> Replica<A> {
         }
     }
 
+    /// After a start: the own signatures above the certified height, which nobody may have heard, made again from the record
+    /// of the last one. On an era's last block no later one follows in their stead.
+    pub(super) fn sign_again(&mut self) {
+        let (Some((_, signed)), Some(me), Some(key)) = (self.shares.own, self.engine.me(), &self.key) else { return };
+        let certified = self.ledger.certified().id;
+        for held in self.ledger.path(&certified, &signed).unwrap_or_default() {
+            let share = FinalitySignature::sign(self.finality_of(&held.block.header), me, key, self.era.network);
+            self.shares.held.entry(held.height()).or_default().insert(me, share);
+        }
+    }
+
     pub(super) fn hear_share(&mut self, share: FinalitySignature) -> Result<(), Refused> {
         let finality = &share.finality;
         if (finality.chain, finality.epoch, finality.root) != (self.era.chain, self.era.epoch, self.era.root) {

@@ -140,6 +140,7 @@ impl<A: Application> Replica<A> {
         // Who follows has taken blocks without the messages that led to them.
         if replica.voice.phase == voice::Phase::Joining {
             replica.reload()?;
+            replica.sign_again();
             if restored {
                 replica.restored();
             }

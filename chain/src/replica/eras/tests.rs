@@ -112,6 +112,33 @@ fn killing_everybody_around_the_change_at_any_moment_makes_nobody_equivocate() {
     }
 }
 
+/// Nothing is built on an era's last block, so that nobody signs a later one in its stead.
+#[test]
+fn who_signed_the_last_block_and_died_before_anybody_heard_it_says_it_again() {
+    let mut bench = Bench::turning(MEMBERS, SIZE, SLOTS, 90);
+    load(&mut bench, 0..10, 200);
+    let slot = |bench: &Bench| bench.replica(0).slot().0;
+    while slot(&bench) + 2 < SLOTS {
+        bench.run_fed(50);
+    }
+    bench.lose_signatures = true;
+    let signed_last = |replica: &Replica<_>| {
+        let own = replica.shares.own.and_then(|(_, id)| replica.block(&id));
+        own.is_some_and(|block| block.header.slot.0 >= SLOTS)
+    };
+    while !(0..SIZE).all(|member| signed_last(bench.replica(member))) {
+        bench.run(10);
+        assert!(slot(&bench) < SLOTS + 5, "all four sign the last block");
+    }
+    assert!((0..SIZE).all(|member| bench.certified_height(member) < bench.replica(member).shares.own.unwrap().0.0));
+    (0..SIZE).for_each(|member| bench.crash(member));
+    bench.lose_signatures = false;
+    (0..SIZE).for_each(|member| bench.restart(member));
+    bench.run_fed(2_000);
+    assert_eq!(epochs(&bench), [1; MEMBERS]);
+    assert_eq!(bench.equivocators(), 0);
+}
+
 #[test]
 fn a_root_below_the_certified_block_takes_back_what_lies_above_and_says_which() {
     // No epochs of its own: the era is named from outside, as the beacon names a shard's.

@@ -47,6 +47,8 @@ pub(in crate::replica) struct Bench {
     pub(in crate::replica) lose_evidence: bool,
     /// Whether answers that carry messages get lost.
     pub(in crate::replica) lose_answers: bool,
+    /// Whether finality signatures get lost.
+    pub(in crate::replica) lose_signatures: bool,
     /// Arrival time, a number for order, from, to, the era's epoch and what.
     flying: BTreeMap<(u64, u64), (usize, usize, Epoch, PeerMessage)>,
     /// What eras' roots left out.
@@ -135,6 +137,7 @@ impl Bench {
             in_order: false,
             lose_evidence: false,
             lose_answers: false,
+            lose_signatures: false,
             flying: BTreeMap::new(),
             undone: Vec::new(),
             blocks_refused: Vec::new(),
@@ -232,6 +235,9 @@ impl Bench {
             return;
         }
         if self.lose_answers && matches!(message, PeerMessage::Messages(_)) {
+            return;
+        }
+        if self.lose_signatures && matches!(message, PeerMessage::Finality(_)) {
             return;
         }
         if self.random(100) < self.lose_percent {
