@@ -277,3 +277,19 @@ pub struct Change {
     /// Slots from the last block of the era before to the first of this one.
     pub gap: u64,
 }
+
+/// Slots that a change of era may take while all are alive.
+const PAUSE: u64 = 3;
+
+/// Checks that no change of era made its chain stand still: half of them take at most 3 slots, and none takes longer than
+/// that unless it is a fallback, or this machine made a chain wait as long in the middle of an era, too (`within`, slots).
+///
+/// # Panics
+/// If one did.
+pub fn assert_unpaused(changes: &[Change], within: u64, fallbacks: u64) {
+    let mut gaps: Vec<u64> = changes.iter().map(|change| change.gap).collect();
+    gaps.sort_unstable();
+    let late = gaps.iter().filter(|gap| **gap > within.max(PAUSE)).count() as u64;
+    let median = gaps[gaps.len() / 2];
+    assert!(median <= PAUSE && late <= fallbacks, "{fallbacks} fallbacks, within eras at most {within}: {changes:?}");
+}
