@@ -357,6 +357,12 @@ impl<P: Protocol> Engine<P> {
         self.pending.parked.len()
     }
 
+    /// What a parked message misses; nothing once that has come.
+    #[must_use]
+    pub fn missed_by(&self, id: &MessageId) -> Option<&Missing<P>> {
+        self.pending.parked.get(id)?.missing.as_ref()
+    }
+
     /// The messages that wait for this.
     #[must_use]
     pub fn waiting_for(&self, missing: &Missing<P>) -> &[MessageId] {

@@ -48,3 +48,11 @@ fn who_signed_the_last_block_of_an_era_and_died_does_not_stop_the_beacon() {
     let scenario = crate::library::find("sampled-beacon-faults").unwrap().scenario;
     assert_eq!(World::new(&scenario, 108, false).run(|_| {}).violation, None);
 }
+
+/// What a member misses is said by others, and cites what an equivocator said to those alone: it is found within the time
+/// that a chain has to go on once all is healed.
+#[test]
+fn an_equivocators_other_branch_is_found_in_time() {
+    let scenario = crate::library::find("sampled-beacon-faults").unwrap().scenario;
+    assert_eq!(World::new(&scenario, 3772, false).run(|_| {}).violation, None);
+}

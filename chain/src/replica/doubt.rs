@@ -3,10 +3,13 @@
 //! The steps of a message count from its sender's previous one. Of an equivocator another message may be held at that
 //! place than the one that was meant; then the steps lead to a message that nobody has said. What a message cites in
 //! full tells; it is asked for once a few rounds of asking for the step's end have brought nothing.
+//!
+//! One message of each sender has its turn at a time. What it is found to cite may be here and in doubt itself, or wait for
+//! one that is: then that one is first.
 
 use super::Replica;
 use crate::{application::Application, message::Statement, units::Timestamp};
-use kakera_cbc::{Member, MessageId, Missing, Observation, cites_digest};
+use kakera_cbc::{Blocks, Engine, Member, MessageId, Missing, Observation, cites_digest};
 use std::collections::BTreeMap;
 
 /// How long a message waits for another before it is doubted, in network delays: three rounds of asking.
@@ -90,7 +93,11 @@ impl<A: Application> Replica<A> {
             .collect();
         doubts.waiting.retain(|id, _| engine.is_parked(id));
         // One that waits for what it was found to cite keeps its turn, and with it the full justification.
-        doubts.turns.retain(|_, turn| engine.is_parked(&turn.id) && now < turn.until);
+        let is_kept = |turn: &Turn| match doubt_below(engine, &turn.id) {
+            Some(below) => below == turn.id,
+            None => engine.is_parked(&turn.id),
+        };
+        doubts.turns.retain(|_, turn| now < turn.until && is_kept(turn));
         let patience = self.timing.delay_ms.saturating_mul(PATIENCE_DELAYS);
         let mut next = BTreeMap::new();
         for (id, (sender, seq)) in &waiting {
@@ -98,9 +105,12 @@ impl<A: Application> Replica<A> {
             if now < doubt.since.plus(patience) || doubts.turns.contains_key(sender) {
                 continue;
             }
-            // First those that are known to be cited: an equivocator can say as many others as it likes.
-            let uncited = engine.waiting_for(&Missing::Id(*id)).is_empty();
-            let rank = (uncited, doubt.turns, *seq, *id);
+            // First those that another member is known to cite: an equivocator can say as many others as it likes.
+            let citing = engine.waiting_for(&Missing::Id(*id));
+            let of_others = |id: &MessageId| {
+                self.waiting.get(id).is_some_and(|(_, carried)| carried.message.statement.sender != *sender)
+            };
+            let rank = (!citing.iter().any(of_others), citing.is_empty(), doubt.turns, *seq, *id);
             let best = next.entry(*sender).or_insert(rank);
             *best = (*best).min(rank);
         }
@@ -111,4 +121,18 @@ impl<A: Application> Replica<A> {
             doubts.turns.insert(sender, Turn { id, until: now.plus(TURN_MS), told: None });
         }
     }
+}
+
+/// The message in doubt that a parked one waits for through those that it cites: it may be that one itself. Nothing if what
+/// it waits for in the end is not here.
+fn doubt_below(engine: &Engine<Blocks>, id: &MessageId) -> Option<MessageId> {
+    let mut at = *id;
+    for _ in 0..engine.parked() {
+        match engine.missed_by(&at)? {
+            Missing::Message { .. } => return Some(at),
+            Missing::Id(next) => at = *next,
+            _ => return None,
+        }
+    }
+    None
 }

@@ -87,3 +87,43 @@ fn remembers_what_was_told(seed: u64) {
     told_to_1.into_iter().for_each(|message| drop(bench.hear(0, 3, message)));
     assert!(holds(&bench), "nothing is left to ask for");
 }
+
+/// What a message in doubt is found to cite may be here, and cite one more of the same sender that is in doubt: that one has
+/// its turn at once.
+#[test]
+fn a_turn_passes_to_what_it_waits_for() {
+    let mut bench = Bench::new(4, 250);
+    (bench.lose_evidence, bench.lose_answers) = (true, true);
+    bench.run(2_000);
+    let mut b = Puppet::of(&mut bench, 3);
+    bench.run(60_000);
+    let mut a = Puppet { engine: b.engine.clone(), me: 3, era: b.era };
+    let mut honest = Puppet::of(&mut bench, 2);
+    bench.run(50);
+    // The second branch starts long before the first, and then goes as many steps at once.
+    let now = slot(&bench);
+    let first = b.say(now);
+    [&mut a, &mut b, &mut honest].into_iter().for_each(|puppet| puppet.take_all(&bench, 1));
+    let second = b.say(now);
+    [&first, &second].into_iter().for_each(|message| honest.take(signed(message)));
+    let citing = honest.say(now);
+    b.take(signed(&citing));
+    let third = b.say(now);
+    let last = b.engine.latest(Member(3)).unwrap().1;
+    for (from, message) in [(3, &first), (3, &second), (2, &citing), (3, &third)] {
+        bench.hear(1, from, message.clone());
+    }
+    let holds = |bench: &Bench, member: usize| bench.replica(member).engine.contains(&last);
+    assert!(holds(&bench, 1));
+    [a.say(now), a.say(now), a.say(now)].into_iter().for_each(|message| drop(bench.hear(0, 3, message)));
+    bench.hear(0, 3, third);
+    bench.run(2_000);
+    assert!(bench.replica(0).doubts.told(Member(3), &last).is_some(), "it has its turn");
+    bench.hear(0, 3, second);
+    bench.hear(0, 2, citing);
+    bench.run(1_500);
+    assert!(bench.replica(0).doubts.told(Member(3), &last).is_none(), "it waits for one that has its turn");
+    bench.lose_answers = false;
+    bench.run(3_000);
+    assert!(holds(&bench, 0));
+}

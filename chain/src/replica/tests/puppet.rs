@@ -63,7 +63,16 @@ impl Puppet {
         carried(message)
     }
 
-    /// Takes all that a member holds.
+    /// Takes all that a member holds now.
+    pub(super) fn take_all(&mut self, bench: &Bench, of: usize) {
+        for (_, bytes) in bench.stores[of].scan(Table::Messages, &[], usize::MAX).unwrap() {
+            let message: SignedMessage = crate::codec::decode(&bytes, usize::MAX).unwrap();
+            let _ = self.engine.certify(message.statement.base);
+            self.take(&message);
+        }
+    }
+
+    /// Asks a member for what is missing until nothing new comes.
     pub(super) fn catch_up(&mut self, bench: &mut Bench, with: usize) {
         loop {
             let latest = |member| self.engine.latest(member).map_or(0, |(seq, _)| seq + 1);
