@@ -24,7 +24,7 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use kakera_chain::{
     BlockId, Slot,
     block::{Block, Header},
-    certificate::Seats,
+    certificate::{Certificate, Seats},
     codec,
     crosslink::BeaconItem,
     era::EraPlan,
@@ -253,6 +253,16 @@ pub fn receipts_toward(shard: ShardId, block: &Block, emitted: &[Receipt]) -> Ve
     let here = ChainId::Shard(shard);
     let recorded = crosslinks.flatten().flatten().filter(|receipt| receipt.lane.to == here);
     recorded.chain(emitted.iter().filter(|receipt| receipt.lane.to == here).cloned()).collect()
+}
+
+/// The certificates of a shard's crosslinks that a beacon block records, in order.
+pub fn certificates_of(shard: ShardId, block: &Block) -> Vec<Certificate> {
+    let items = block.body.iter().filter_map(|item| BeaconItem::decode(item).ok());
+    let of_shard = items.filter_map(|item| match item {
+        BeaconItem::Crosslink(crosslink) if crosslink.shard == shard => Some(crosslink.certificate),
+        _ => None,
+    });
+    of_shard.collect()
 }
 
 impl Default for Seating {

@@ -59,7 +59,7 @@ pub use checkpoint::{Checkpoint, InvalidCheckpoint, adopt, checkpoint_at, checkp
 pub use committees::{Committees, Standby, leader_seed};
 pub use crosslink::InvalidCrosslink;
 pub use due::{InvalidBodies, Lacking, RecordedReceipts, due_reading, missing_bodies, verify_bodies};
-pub use epochs::{Seating, receipts_toward};
+pub use epochs::{Seating, certificates_of, receipts_toward};
 pub use genesis::genesis_header;
 pub use index::{
     ConsumedAt, RecordedReceipt, STATES_BYTES, STATES_KEPT, consumed_at, emitted_at, recorded_at, recorded_receipts,

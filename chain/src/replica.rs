@@ -85,6 +85,9 @@ pub enum Input<I> {
     Closed(Box<ClosedEra>),
     /// Certified blocks of this chain, for one who follows.
     Blocks(Box<CertifiedBlocks>),
+    /// Certificates of this chain that certified beacon blocks record, ascending: given before the era that begins on one of
+    /// them.
+    Recorded(Vec<Certificate>),
     /// Something for the application.
     Application(I),
 }
@@ -338,6 +341,7 @@ impl<A: Application> StateMachine for Replica<A> {
                     self.out.sent.push(Effect::BlocksRefused(reason));
                 }
             }
+            Input::Recorded(certificates) => certificates.into_iter().for_each(|one| self.hear_recorded(one)),
             Input::Application(input) => self.serve(input),
         }
         self.settle();

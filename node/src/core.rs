@@ -9,6 +9,7 @@ use kakera_chain::{
     Member,
     application::{Application, CertifiedBlocks},
     block::Block,
+    certificate::Certificate,
     machine::StateMachine,
     peer::{PeerMessage, Spoken},
     receipt::Receipt,
@@ -92,6 +93,7 @@ type Query<A> = Box<dyn FnOnce(&Replica<A>, Timestamp) + Send>;
 enum Command<A: Application> {
     Peer(ValidatorId, Spoken),
     Era(Box<EraPlan>),
+    Recorded(Vec<Certificate>),
     Closed(Box<ClosedEra>, oneshot::Sender<Result<(), InvalidBlocks>>),
     Blocks(Box<CertifiedBlocks>, oneshot::Sender<Result<(), InvalidBlocks>>),
     Application(A::Input, oneshot::Sender<A::Reply>),
@@ -217,6 +219,14 @@ where
     /// The core has stopped.
     pub async fn enter(&self, plan: EraPlan) -> Result<(), Stopped> {
         self.give(Command::Era(Box::new(plan))).await
+    }
+
+    /// Gives certificates of this chain that the beacon has recorded.
+    ///
+    /// # Errors
+    /// The core has stopped.
+    pub async fn record(&self, certificates: Vec<Certificate>) -> Result<(), Stopped> {
+        self.give(Command::Recorded(certificates)).await
     }
 
     /// Shows that the era is over.
@@ -356,7 +366,9 @@ where
     };
     let told = events.clone();
     let thread = std::thread::Builder::new().name("core".into()).spawn(move || {
-        let done = runner.run(&inbox);
+        // The panic itself is in the log; it must not pass for an orderly end.
+        let run = std::panic::AssertUnwindSafe(|| runner.run(&inbox));
+        let done = std::panic::catch_unwind(run).unwrap_or_else(|_| Err(anyhow::anyhow!("the core panicked")));
         // Whoever asks from here on is told that it has ended.
         drop(inbox);
         if let Err(error) = done {
@@ -389,7 +401,12 @@ impl<A: Application, O: Outbox> Runner<A, O> {
                     self.took(from);
                     drop(self.step(Input::Peer { from, epoch, message })?);
                 }
-                Command::Era(plan) => drop(self.step(Input::Era(plan))?),
+                Command::Era(plan) => {
+                    drop(self.step(Input::Era(plan))?);
+                    // It may have to be opened again for this era: what comes next is for the replica after that.
+                    drop(self.step(Input::Tick)?);
+                }
+                Command::Recorded(certificates) => drop(self.step(Input::Recorded(certificates))?),
                 Command::Closed(closed, answer) => {
                     drop(self.step(Input::Closed(closed))?);
                     let _gone = answer.send(self.refusal.take().map_or(Ok(()), Err));

@@ -9,8 +9,9 @@ use crate::{
     hosts::Told,
     store::RocksStore,
 };
-use kakera_beacon::{Beacon, BeaconState, emitted_at, receipts_toward, state_at};
+use kakera_beacon::{Beacon, BeaconState, certificates_of, emitted_at, receipts_toward, state_at};
 use kakera_chain::{
+    certificate::Certificate,
     lanes::Reading,
     receipt::Reference,
     replica::{EraPlan, Replica},
@@ -98,8 +99,12 @@ impl Reader {
     async fn give(&self, next: &mut Height, known: &mut Epoch) -> Result<bool, Ended> {
         let (store, shard, from, era) = (Arc::clone(&self.store), self.shard, *next, *known);
         let read = self.beacon.query(move |replica, _| read(replica, &*store, shard, from, era)).await?;
-        let (readings, plans) = read.map_err(Ended::Lacks)?;
+        let Read { readings, certificates, plan } = read.map_err(Ended::Lacks)?;
         let Some(last) = readings.last().map(|reading| reading.reference.height) else { return Ok(false) };
+        // Before the readings are kept: who is killed between the two reads both again.
+        if !certificates.is_empty() {
+            self.core.record(certificates).await?;
+        }
         match self.core.submit(Input::Beacon(readings)).await? {
             Reply::BeaconAdvanced(height) => {
                 tracing::debug!(%height, shard = %self.shard, "the beacon is known further")
@@ -110,7 +115,7 @@ impl Reader {
             }
             _ => return Err(Ended::Stopped),
         }
-        for plan in plans {
+        if let Some(plan) = plan {
             *known = plan.epoch;
             self.core.enter(plan).await?;
         }
@@ -156,16 +161,26 @@ fn plan(state: &BeaconState, replica: &Replica<Beacon>, shard: ShardId, era: Epo
     state.era_of(shard, replica.app().signatures())
 }
 
-/// The next readings, and the eras that they name after `era`.
+/// What certified beacon blocks say to a shard.
+#[derive(Default)]
+struct Read {
+    readings: Vec<Reading>,
+    /// What they record of it.
+    certificates: Vec<Certificate>,
+    /// The era that the last of them names.
+    plan: Option<EraPlan>,
+}
+
+/// The next readings, up to one that names an era after `era`.
 fn read(
     replica: &Replica<Beacon>,
     store: &dyn Store,
     shard: ShardId,
     next: Height,
-    mut era: Epoch,
-) -> Result<(Vec<Reading>, Vec<EraPlan>), StoreFailure> {
+    era: Epoch,
+) -> Result<Read, StoreFailure> {
     let last = replica.certified().header.height.0.min(next.0.saturating_add(AT_ONCE - 1));
-    let (mut readings, mut plans) = (Vec::new(), Vec::new());
+    let mut all = Read::default();
     for height in (next.0..=last).map(Height) {
         let lacks = || StoreFailure { table: Table::Blocks, reason: format!("no beacon block at height {height}") };
         let id = replica.certified_id(height).ok_or_else(lacks)?;
@@ -173,11 +188,12 @@ fn read(
         let state = state_after(replica, store, height)?;
         let receipts = receipts_toward(shard, &block, &emitted_at(store, height)?);
         let reference = Reference { height, slot: block.header.slot, id };
-        readings.push(state.reading(shard, reference, receipts).ok_or_else(lacks)?);
-        if let Some(plan) = plan(&state, replica, shard, era) {
-            era = plan.epoch;
-            plans.push(plan);
+        all.readings.push(state.reading(shard, reference, receipts).ok_or_else(lacks)?);
+        all.certificates.extend(certificates_of(shard, &block));
+        all.plan = plan(&state, replica, shard, era);
+        if all.plan.is_some() {
+            break;
         }
     }
-    Ok((readings, plans))
+    Ok(all)
 }

@@ -15,7 +15,7 @@ use kakera_chain::{
     BlockId, Member,
     application::CertifiedBlocks,
     block::Block,
-    certificate::Seats,
+    certificate::{Certificate, Seats},
     crosslink::Crosslink,
     lanes::Reading,
     machine::StateMachine,
@@ -123,6 +123,8 @@ pub enum Input {
     Beacon(Vec<Reading>),
     /// An era that the beacon names, for a shard.
     Era(Box<EraPlan>),
+    /// Certificates of a shard that certified beacon blocks record.
+    Recorded(Vec<Certificate>),
     /// Proof that an era is over.
     Closed(ClosedEra),
     /// Certified blocks of the own chain.
@@ -312,7 +314,9 @@ impl Machine {
                     Input::Closed(closed) => replica::Input::Closed(Box::new(closed)),
                     Input::Blocks(blocks) => replica::Input::Blocks(Box::new(blocks)),
                     Input::Crosslink(crosslink) => replica::Input::Application(crosslink),
-                    Input::Submit(_) | Input::Beacon(_) | Input::Era(_) => return Handled::nothing(),
+                    Input::Submit(_) | Input::Beacon(_) | Input::Era(_) | Input::Recorded(_) => {
+                        return Handled::nothing();
+                    }
                 };
                 let effects = replica.handle(now, input);
                 Handled {
@@ -330,6 +334,7 @@ impl Machine {
                     Input::Submit(signed) => replica::Input::Application(kakera_shard::Input::Submit(signed)),
                     Input::Beacon(readings) => replica::Input::Application(kakera_shard::Input::Beacon(readings)),
                     Input::Era(plan) => replica::Input::Era(plan),
+                    Input::Recorded(certificates) => replica::Input::Recorded(certificates),
                     Input::Crosslink(_) => return Handled::nothing(),
                 };
                 let effects = replica.handle(now, input);

@@ -5,7 +5,7 @@
 //! still checks linkage, certificate and state root by itself, and has a disk of its own.
 
 use crate::{disk::Disk, setup::Setup};
-use kakera_beacon::{Beacon, BeaconState, InvalidBeaconBlock, receipts_toward};
+use kakera_beacon::{Beacon, BeaconState, InvalidBeaconBlock, certificates_of, receipts_toward};
 use kakera_chain::{
     BlockId, Slot,
     application::{Application, CertifiedBlocks, Change, Context, Executed, Handled, Proposal, ReferenceStatus},
@@ -244,6 +244,8 @@ pub struct Heard {
     pub effects: Vec<Effect<Infallible>>,
     /// What the new blocks say to the shard, ascending.
     pub readings: Vec<Reading>,
+    /// What they record of the shard, ascending.
+    pub certificates: Vec<Certificate>,
     /// The eras that they name for the shard, in order.
     pub eras: Vec<EraPlan>,
     /// Crosslinks that were checked on the way.
@@ -298,10 +300,12 @@ impl Observer {
             effects.extend(self.replica.handle(now, Input::Tick));
         }
         let taken = self.replica.app().taken.take();
-        let mut heard = Heard { effects, readings: Vec::new(), eras: Vec::new(), crosslinks: 0 };
+        let (readings, certificates, eras) = Default::default();
+        let mut heard = Heard { effects, readings, certificates, eras, crosslinks: 0 };
         for taken in &taken {
             heard.crosslinks += taken.block.body.len() as u64;
             heard.readings.extend(self.outcomes.reading(self.shard, taken));
+            heard.certificates.extend(certificates_of(self.shard, &taken.block));
             heard.eras.extend(self.named(&taken.executed.state.state));
         }
         heard

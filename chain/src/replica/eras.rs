@@ -6,6 +6,10 @@
 //!      └─ root below the certified block ───┘  undo (a fallback): written values are put back, block by block
 //!      └─ root above the certified block: follow certified blocks up to it first (`import.rs`)
 //! ```
+//!
+//! Nobody leaves an era while it holds the block that ends it: what shows that block certified (the proof that the era is
+//! over, or a certificate that the beacon has recorded) certifies it here, too. Who does not hold it keeps the proof for
+//! those who do: the member that showed it may never speak again.
 
 use super::{
     Breach, Effect, Era, InvalidBlocks, InvalidStore, Phase, Replica, doubt::Doubts, fetches::Fetches,
@@ -205,12 +209,23 @@ impl<A: Application> Replica<A> {
 
     /// The switch block of the era with this root, if it is over here: for who has missed its end.
     pub fn closed(&self, root: &BlockId) -> Option<ClosedEra> {
+        self.closed_here(root).or_else(|| self.closed_elsewhere(root))
+    }
+
+    /// The same by a certified block.
+    fn closed_here(&self, root: &BlockId) -> Option<ClosedEra> {
         let height = self.block(root).map_or(Height(0), |block| block.header.height);
         let last = self.era_end(height.next())?;
         let header = self.block(&self.certified_id(last)?)?.header.clone();
         let certificate = self.certificate(last)?;
         let closes = header.root == *root && crate::era::epoch_reached(&header, &self.network) > header.epoch;
         closes.then_some(ClosedEra { header, certificate })
+    }
+
+    /// The same by what others have shown.
+    fn closed_elsewhere(&self, root: &BlockId) -> Option<ClosedEra> {
+        let shown: Option<ClosedEra> = record::load(&*self.store, Table::Meta, record::CLOSED).ok()?;
+        shown.filter(|shown| shown.header.root == *root)
     }
 
     /// Learns that this era is over.
@@ -227,11 +242,22 @@ impl<A: Application> Replica<A> {
             return Err(InvalidBlocks::OtherBlock);
         }
         let era = self.era;
-        certificate
-            .verify(era.chain, era.epoch, era.root, &self.seats, era.network)
-            .map_err(InvalidBlocks::Certificate)?;
-        self.leave();
+        let checked = certificate.verify(era.chain, era.epoch, era.root, &self.seats, era.network);
+        let certificate = checked.map_err(InvalidBlocks::Certificate)?.into_inner();
+        self.confront_all(&certificate);
+        self.adopt(certificate.clone());
+        if self.ledger.certified().height() < height {
+            self.out.put(Table::Meta, record::CLOSED, codec::encode(&ClosedEra { header, certificate }));
+            self.leave();
+        }
         Ok(())
+    }
+
+    /// Takes a certificate that the beacon has recorded: one that is not of this era says nothing here.
+    pub(super) fn hear_recorded(&mut self, certificate: Certificate) {
+        if self.takes_part() {
+            let _of_another_era = self.hear_certificate(certificate);
+        }
     }
 
     /// The era goes on, or went on, without this replica: from now on it follows.
@@ -284,7 +310,7 @@ impl<A: Application> Replica<A> {
         self.keep_past_evidence();
         self.out.writes.extend(SPOKEN.map(|table| Write::Clear { table }));
         self.out.writes.push(Write::Clear { table: Table::Evidence });
-        for key in [record::PHASES, record::OWN_FINALITY, record::FOLLOWS] {
+        for key in [record::PHASES, record::OWN_FINALITY, record::FOLLOWS, record::CLOSED] {
             self.out.writes.push(Write::Delete { table: Table::Meta, key: key.to_vec() });
         }
         self.out.put(Table::Meta, record::ERA, codec::encode(&plan.stored(root_slot)));

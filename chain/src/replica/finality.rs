@@ -226,7 +226,7 @@ impl<A: Application> Replica<A> {
     }
 
     /// A certificate that holds: its block and all below are certified as soon as they are held.
-    fn adopt(&mut self, certificate: Certificate) {
+    pub(super) fn adopt(&mut self, certificate: Certificate) {
         let (height, id) = (certificate.finality.height, certificate.finality.block);
         let certified = self.ledger.certified().clone();
         let conflict =
@@ -297,7 +297,8 @@ impl<A: Application> Replica<A> {
         self.out.writes.extend(writes);
         if !undo.is_empty() {
             self.out.put(Table::Undo, height.0.to_be_bytes(), codec::encode(&undo));
-            if height.0.is_multiple_of(UNDO_EVERY) {
+            // What is recorded of a later era may lie beside these blocks, which are taken back then.
+            if height.0.is_multiple_of(UNDO_EVERY) && !self.ahead.is_awaited() {
                 let key = self.app.settled().next().0.to_be_bytes().to_vec();
                 self.out.writes.push(Write::Below { table: Table::Undo, key });
             }

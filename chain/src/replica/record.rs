@@ -21,6 +21,8 @@ pub(super) const PHASES: &[u8] = b"replica/phases";
 pub(super) const ERA: &[u8] = b"replica/era";
 /// Key of the epoch in whose era this replica takes certified blocks and has no part any more.
 pub(super) const FOLLOWS: &[u8] = b"replica/follows";
+/// Key of the proof that this era is over, as long as its last block is not held.
+pub(super) const CLOSED: &[u8] = b"replica/closed";
 /// Bytes of the epoch before the key of evidence of an earlier era.
 const EPOCH_BYTES: usize = 8;
 /// Key of the running totals.

@@ -40,9 +40,12 @@ impl World {
                 return;
             }
         };
-        let Heard { effects, readings, eras, crosslinks } = heard;
+        let Heard { effects, readings, certificates, eras, crosslinks } = heard;
         self.charge(id, 0, crosslinks);
         let new = !readings.is_empty();
+        if !certificates.is_empty() {
+            self.step(id, Input::Recorded(certificates));
+        }
         if new && !self.tell_readings(id, readings) {
             return;
         }

@@ -9,7 +9,7 @@ pub(in crate::replica) use disk::{Disk, MemoryStore};
 use super::*;
 use crate::{
     block::Figures,
-    certificate::Seats,
+    certificate::{Certificate, Finality, FinalitySignature, Seats},
     genesis::{Epochs, Fees, Genesis, GenesisValidator, Lanes, Role, Staking},
     hash::Hash,
     leaders::leader_cycle,
@@ -168,7 +168,7 @@ impl Bench {
 
     pub(in crate::replica) fn restart(&mut self, member: usize) {
         let (network, all, size) = (self.network.clone(), self.seats.clone(), self.in_office);
-        let app = Counting { pool: Vec::new(), network, all, in_office: size };
+        let app = Counting { pool: Vec::new(), network, all, in_office: size, settled: Height(0) };
         let seats = in_office(&self.seats, size, Epoch(0));
         let genesis = Header {
             chain: ChainId::Beacon,
@@ -399,6 +399,21 @@ impl Bench {
     /// Tells a member that its era is over.
     pub(in crate::replica) fn closed(&mut self, member: usize, closed: ClosedEra) {
         self.step(member, Input::Closed(Box::new(closed)));
+    }
+
+    /// Gives a member a certificate that the beacon has recorded.
+    pub(in crate::replica) fn recorded(&mut self, member: usize, certificate: Certificate) {
+        self.step(member, Input::Recorded(vec![certificate]));
+    }
+
+    /// The block that a member signed last as final, and its certificate by so many of the first members.
+    pub(in crate::replica) fn signed_last(&self, member: usize, signers: u16) -> (Header, Certificate) {
+        let replica = self.replica(member);
+        let header = replica.block(&replica.shares.own.unwrap().1).unwrap().header.clone();
+        let finality = Finality::of(&header, self.network.id);
+        let sign = |at| FinalitySignature::sign(finality, Member(at), &key(at.into()), self.network.id).signature;
+        let signatures = (0..signers).map(|at| (Member(at), sign(at))).collect();
+        (header, Certificate { finality, signatures })
     }
 
     /// Hands a member what a peer would say in an era of this epoch.
