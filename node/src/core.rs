@@ -1,7 +1,9 @@
 //! The core: one thread owns the replica, feeds it inputs and carries out its effects in their order.
 
+mod clock;
 mod refusals;
 
+pub use clock::{now, set_clock};
 pub use refusals::Refusals;
 
 use crate::{guard::SignGuard, store::RocksStore};
@@ -20,11 +22,10 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicI64, Ordering},
         mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
     },
     thread::JoinHandle,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, oneshot, watch};
@@ -285,21 +286,6 @@ where
     pub fn refused(&self) -> &Arc<Refusals> {
         &self.refused
     }
-}
-
-/// How far the process's clock is ahead of the machine's, in ms: a process has one clock, and everything reads it.
-static CLOCK_OFFSET_MS: AtomicI64 = AtomicI64::new(0);
-
-/// Sets this process's clock ahead of the machine's (or back) by so many ms. Once, before anything reads it.
-pub fn set_clock(offset_ms: i64) {
-    CLOCK_OFFSET_MS.store(offset_ms, Ordering::Relaxed);
-}
-
-/// The time now.
-pub fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let since_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
-    Timestamp(since_ms.saturating_add_signed(CLOCK_OFFSET_MS.load(Ordering::Relaxed)))
 }
 
 /// Everything the core thread owns.

@@ -1,6 +1,6 @@
 //! Any node answers for any chain: requests about another chain go to a node of its committee.
 //!
-//! Channels are made once, lazily, and recover by themselves; one to a name leads where the name does ([`names`]). A call begins with the node that answered last and tries
+//! Channels are made once, lazily, and recover by themselves; one to a name leads where the name does (`names`). A call begins with the node that answered last and tries
 //! each other node once when one does not answer. A forwarded request carries the metadata key [`FORWARDED`] and is
 //! never forwarded again.
 

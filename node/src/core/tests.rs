@@ -7,7 +7,10 @@ use kakera_chain::units::Epoch;
 use kakera_shard::Shard;
 use std::{
     future::Future,
-    sync::{atomic::AtomicUsize, mpsc},
+    sync::{
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
 };
 use tokio::task::JoinSet;
 
