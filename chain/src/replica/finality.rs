@@ -113,7 +113,7 @@ impl<A: Application> Replica<A> {
     }
 
     /// After a start: the own signatures above the certified height, which nobody may have heard, made again from the record
-    /// of the last one. On an era's last block no later one follows in their stead.
+    /// of the last one. On an era's last block no later one follows in their stead. An old copy says nothing again.
     pub(super) fn sign_again(&mut self) {
         let (Some((_, signed)), Some(me), Some(key)) = (self.shares.own, self.engine.me(), &self.key) else { return };
         let certified = self.ledger.certified().id;

@@ -140,11 +140,13 @@ impl<A: Application> Replica<A> {
         // Who follows has taken blocks without the messages that led to them.
         if replica.voice.phase == voice::Phase::Joining {
             replica.reload()?;
-            replica.sign_again();
             if restored {
                 replica.restored();
             }
             replica.check_guard();
+            if replica.voice.phase == voice::Phase::Joining {
+                replica.sign_again();
+            }
         }
         Ok(replica)
     }

@@ -37,6 +37,22 @@ fn who_signed_the_last_block_and_died_before_anybody_heard_it_says_it_again() {
     assert_eq!(bench.equivocators(), 0);
 }
 
+#[test]
+fn a_member_on_an_old_copy_says_nothing_again() {
+    let mut bench = signed_and_unheard(95, None);
+    for restored in [true, false] {
+        bench.crash(1);
+        bench.restored = restored;
+        bench.restart(1);
+        // What was declared once needs no declaration again.
+        assert_eq!(bench.replica(1).phase(), Phase::Silent);
+        assert_eq!(bench.replica(1).shares.of(Member(1), Height(0)).count(), 0);
+    }
+    bench.crash(0);
+    bench.restart(0);
+    assert!(bench.replica(0).shares.of(Member(0), Height(0)).count() > 0);
+}
+
 /// Whoever shows that the era is over may be the only one who has heard all signatures, and never speak again.
 #[test]
 fn a_proof_that_the_era_is_over_certifies_its_last_block_where_that_is_held() {
