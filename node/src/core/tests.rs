@@ -107,3 +107,13 @@ async fn who_asks_and_goes_away_takes_no_more_turns_than_others_and_nothing_is_d
     core.history(|_, _| ()).await.unwrap();
     assert_eq!(read.load(Ordering::Relaxed), 0);
 }
+
+/// Whoever waits for the end of a core must not take a panic for an orderly end.
+#[tokio::test]
+async fn a_core_that_panics_says_that_it_has_failed() {
+    let chains = Chains::start();
+    let core = chains.shard.core.clone();
+    let asked: Result<(), Stopped> = core.query(|_, _| panic!("on purpose")).await;
+    assert_eq!(asked, Err(Stopped));
+    assert_eq!(core.stopped().await.as_deref(), Some("the core panicked"));
+}
