@@ -4,10 +4,14 @@
 # silently, when everything is there.
 set -euo pipefail
 
+# libclang-cpp does not do: machines have it with other parts of LLVM.
+libclang_is_here() {
+  { ldconfig -p; ls /usr/lib/llvm-*/lib || true; } 2>/dev/null | grep 'libclang\(-[0-9.]*\)\?\.so' >/dev/null
+}
+
 missing=()
 command -v c++ >/dev/null && command -v make >/dev/null || missing+=(build-essential)
-{ ldconfig -p 2>/dev/null | grep -q 'libclang.*\.so'; } || compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null \
-  || missing+=(libclang-dev)
+libclang_is_here || missing+=(libclang-dev)
 [ "${1:-}" != test ] || python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
 
 if [ ${#missing[@]} -gt 0 ]; then
