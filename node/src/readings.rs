@@ -197,3 +197,6 @@ fn read(
     }
     Ok(all)
 }
+
+#[cfg(test)]
+mod tests;

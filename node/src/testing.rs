@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 use crate::{
     api::{LocalShard, chains::Served},
-    core::{self, Core, Nobody, now},
+    core::{self, Core, Nobody, Outbox, now},
     duties::Duty,
     forward::Forwarder,
     hosts::{Host, Told},
@@ -76,9 +76,27 @@ pub(crate) fn network() -> Network {
 
 /// The network of [`genesis_text`] with epochs and stake.
 pub(crate) fn staked() -> Network {
+    Network::parse(&staked_text()).unwrap()
+}
+
+fn staked_text() -> String {
     let tables = "[epochs]\nslots = 100\nfallback_slots = 30\nrotation_per_mille = 250\nunbonding = 2\n\
                   [staking]\nseat = 1000\nchurn_seats = 4\nreward = 10\nreporter_per_mille = 100\n";
-    Network::parse(&genesis_text().replacen("[[validators]]", &format!("{tables}[[validators]]"), 1)).unwrap()
+    genesis_text().replacen("[[validators]]", &format!("{tables}[[validators]]"), 1)
+}
+
+/// The network of [`staked`], born now, with so many seats in the shard, and with short slots: those of the beacon take
+/// 100 ms, so many are an epoch, and a committee is waited for during half of them.
+pub(crate) fn brisk(seats: u8, slots: u64) -> Network {
+    let late = slots / 2;
+    let text = staked_text()
+        .replace("genesis_time_ms = 0", &format!("genesis_time_ms = {}", now().0))
+        .replace("committee_seats = 3", &format!("committee_seats = {seats}"))
+        .replace("slots = 100\nfallback_slots = 30", &format!("slots = {slots}\nfallback_slots = {late}"))
+        .replace("slot_ms = 1000\ndelay_ms = 100", "slot_ms = 100\ndelay_ms = 5")
+        .replace("slot_ms = 500\ndelay_ms = 100", "slot_ms = 50\ndelay_ms = 5")
+        .replace("heartbeat_slots = 4", "heartbeat_slots = 1");
+    Network::parse(&text).unwrap()
 }
 
 /// The chain of the shard.
@@ -99,6 +117,7 @@ impl<A: Served + Clone> Running<A> {
         app: A,
         genesis: Header,
         speaks: Option<u8>,
+        outbox: impl Outbox,
     ) -> Running<A> {
         let store = Arc::new(RocksStore::open(&dir.join(chain.to_string()), network.id, chain).unwrap());
         let seats = Committees::draw(network).chain(chain).unwrap().clone();
@@ -118,7 +137,7 @@ impl<A: Served + Clone> Running<A> {
             };
             Replica::open(config, app.clone(), Arc::clone(&rocks))
         };
-        let (core, thread) = core::start(Box::new(open), Arc::clone(&store), None, Nobody).unwrap();
+        let (core, thread) = core::start(Box::new(open), Arc::clone(&store), None, outbox).unwrap();
         Running { core, store, thread }
     }
 }
@@ -127,18 +146,28 @@ impl Running<Beacon> {
     /// The beacon chain of a network.
     pub(crate) fn beacon(network: &Arc<Network>, dir: &Path, speaks: Option<u8>) -> Running<Beacon> {
         let Origin { beacon, beacon_genesis, .. } = Origin::of(network).unwrap();
-        Running::start(network, dir, ChainId::Beacon, beacon, beacon_genesis, speaks)
+        Running::start(network, dir, ChainId::Beacon, beacon, beacon_genesis, speaks, Nobody)
     }
 }
 
 impl Running<Shard> {
-    /// The first shard of a network.
+    /// The first shard of a network, with a member that nobody hears.
     pub(crate) fn shard(network: &Arc<Network>, dir: &Path, speaks: Option<u8>) -> Running<Shard> {
+        Running::shard_heard(network, dir, speaks, Nobody)
+    }
+
+    /// The same with a member that others hear.
+    pub(crate) fn shard_heard(
+        network: &Arc<Network>,
+        dir: &Path,
+        speaks: Option<u8>,
+        outbox: impl Outbox,
+    ) -> Running<Shard> {
         let Origin { beacon_genesis, mut shards, .. } = Origin::of(network).unwrap();
         let genesis = shards.remove(0);
         let first = first_reading(beacon_genesis.id(network.id), genesis.id(network.id));
         let app = shard_app(network, ShardId(0), first, None).unwrap();
-        Running::start(network, dir, SHARD, app, genesis, speaks)
+        Running::start(network, dir, SHARD, app, genesis, speaks, outbox)
     }
 }
 

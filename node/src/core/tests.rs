@@ -2,7 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 use super::*;
-use crate::testing::Chains;
+use crate::testing::{Chains, Running, SHARD, brisk};
+use kakera_beacon::Committees;
 use kakera_chain::units::Epoch;
 use kakera_shard::Shard;
 use std::{
@@ -116,4 +117,42 @@ async fn a_core_that_panics_says_that_it_has_failed() {
     let asked: Result<(), Stopped> = core.query(|_, _| panic!("on purpose")).await;
     assert_eq!(asked, Err(Stopped));
     assert_eq!(core.stopped().await.as_deref(), Some("the core panicked"));
+}
+
+/// A process that begins anew reads several eras at once, and nobody would name the second again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_era_is_not_lost_that_is_named_right_after_one_for_which_the_replica_opens_again() {
+    let (dir, network) = (tempfile::tempdir().unwrap(), Arc::new(brisk(1, 10_000)));
+    let drawn = Committees::draw(&network).chain(SHARD).unwrap().clone();
+    let member = u8::try_from(drawn.validators[0].0).unwrap();
+    let shard = Running::shard(&network, dir.path(), Some(member));
+    let core = &shard.core;
+    // By then the state of the first block has left memory.
+    let far = |replica: &Replica<Shard>, _| {
+        let first = replica.certified_id(Height(1))?;
+        replica.held(&first).is_none().then_some((Height(1), first))
+    };
+    let reached = async {
+        loop {
+            match core.query(far).await.unwrap() {
+                Some(root) => return root,
+                None => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    };
+    let root = tokio::time::timeout(Duration::from_secs(60), reached).await.unwrap();
+    let mut events = core.events();
+    let release = busy(core).await;
+    for epoch in [Epoch(1), Epoch(2)] {
+        let (seats, leaders) = (drawn.clone(), vec![Member(0)]);
+        core.enter(EraPlan { epoch, root, seats, leaders }).await.unwrap();
+    }
+    drop(release);
+    assert_eq!(core.query(|replica, _| replica.era().epoch).await.unwrap(), Epoch(2));
+    let mut undone = 0;
+    while let Ok(event) = events.try_recv() {
+        undone += if let ChainEvent::Undone(blocks) = event { blocks.len() } else { 0 };
+    }
+    assert!(undone > 0, "the root lies below what was certified");
+    drop(shard.stop().await);
 }

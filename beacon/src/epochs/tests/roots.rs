@@ -2,12 +2,14 @@
 
 use super::play::{LATE, Play, SIZE, SLOTS, crosslink, report};
 use crate::{
-    InvalidBeaconBlock, InvalidCrosslink, Reply,
+    InvalidBeaconBlock, InvalidCrosslink, Reply, certificates_of,
     fixture::{BEACON, Step, account, lane},
 };
 use kakera_chain::{
     BlockId, Slot,
     application::Application,
+    block::Block,
+    codec,
     crosslink::BeaconItem,
     lanes::LaneCount,
     receipt::{ReceiptAction, Reference},
@@ -54,6 +56,24 @@ fn a_switch_block_recorded_names_the_root_the_era_and_the_bench() {
     play.block(5 * SLOTS + 1, 0, &[late]);
     assert_eq!((play.record(1).era, play.record(1).fallbacks), (Epoch(5), 0));
     assert_eq!(play.record(1).bench, play.state().seating.current.shards[1]);
+}
+
+#[test]
+fn a_shard_finds_its_own_certificates_in_what_a_block_records() {
+    let mut play = Play::new();
+    let (reveal, attendance) = (play.reveal(0), BeaconItem::Attendance(Box::new(play.attendance(1, &[0, 1, 2]))));
+    let crosslinks = [1, 0, 1].map(|shard| play.heartbeat(shard));
+    let certificates = crosslinks.each_ref().map(|item| crosslink(item).certificate.clone());
+    let mut body: Vec<Vec<u8>> = [reveal, attendance].iter().chain(&crosslinks).map(codec::encode).collect();
+    let header = play.world.genesis_headers().remove(0);
+    let block = |body: &[Vec<u8>]| Block { header: header.clone(), body: body.to_vec(), witnesses: Vec::new() };
+    let found = |shard| certificates_of(ShardId(shard), &block(&body));
+    assert_eq!(found(0), [certificates[1].clone()]);
+    assert_eq!(found(1), [certificates[0].clone(), certificates[2].clone()]);
+    assert!(found(2).is_empty());
+    // What is no item hides none of the others.
+    body.insert(0, vec![0xff; 9]);
+    assert_eq!(certificates_of(ShardId(0), &block(&body)), [certificates[1].clone()]);
 }
 
 #[test]
@@ -200,9 +220,7 @@ fn a_certificate_that_held_on_one_branch_is_judged_anew_on_another_with_another_
         let record = fallen.shard(ShardId(0)).unwrap();
         assert_eq!((record.era, record.root), (here.era, here.root));
         assert_ne!(record.bench, here.bench);
-        beacon
-            .execute(&fallen, &super::play::at(SLOTS + LATE + 1, 0), &[kakera_chain::codec::encode(&item)], &[])
-            .map(drop)
+        beacon.execute(&fallen, &super::play::at(SLOTS + LATE + 1, 0), &[codec::encode(&item)], &[]).map(drop)
     };
     let fresh = other(&mut beacon.clone());
     assert!(matches!(fresh, Err(InvalidBeaconBlock::Crosslink { reason: InvalidCrosslink::Certificate(_), .. })));
@@ -234,7 +252,7 @@ fn crosslinks_of_an_era_that_was_left_behind_do_not_crowd_out_new_ones() {
     let before = play.state().clone();
     let executed = play.judge(SLOTS + LATE, 0, &[]).unwrap();
     let header = crate::genesis_header(ChainId::Beacon, executed.state_root, executed.figures.clone());
-    let block = kakera_chain::block::Block { header, body: Vec::new(), witnesses: Vec::new() };
+    let block = Block { header, body: Vec::new(), witnesses: Vec::new() };
     play.world.beacon.certified(BlockId::default(), &block, &before, &executed);
     play.adopt(SLOTS + LATE, &executed);
     assert!(play.world.beacon.pool().is_empty(), "none of them can ever be recorded");
