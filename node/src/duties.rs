@@ -21,7 +21,7 @@ pub enum Duty {
     Member,
     /// It is named for an era that has not begun.
     Named,
-    /// It sat in the era before.
+    /// It sat in the era before; or its duty is over, and the state stays until others have shown that they hold it.
     Left,
     /// It stands by and keeps the state for whoever needs it.
     Keeper,

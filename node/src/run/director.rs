@@ -200,13 +200,15 @@ impl Director {
         Ok(())
     }
 
-    /// Stops what this process has no duty to any more, once others hold it.
+    /// Stops what this process has no duty to any more, once others hold it; until then it says that it has left.
     async fn let_go(&mut self, state: &BeaconState, me: ValidatorId) -> Result<(), Failure> {
         let wanted = duties(state, me);
-        let is_over = |shard: &ShardId| {
-            !wanted.contains_key(shard) && is_settled(state, *shard) && !self.fetching.is_under_way(*shard)
-        };
-        for shard in self.running.keys().copied().filter(is_over).collect::<Vec<_>>() {
+        let over = self.running.keys().copied().filter(|shard| !wanted.contains_key(shard));
+        for shard in over.collect::<Vec<_>>() {
+            self.ground.hosts.set_duty(shard, Duty::Left);
+            if !is_settled(state, shard) || self.fetching.is_under_way(shard) {
+                continue;
+            }
             if let Some(running) = self.running.remove(&shard) {
                 self.forget(shard, running).await?;
             }

@@ -165,6 +165,23 @@ fn a_shard_is_stopped_and_forgotten_though_no_thread_may_block() {
     });
 }
 
+/// It went on to say that it kept the state, as it had done before, until nothing was left of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_has_no_duty_any_more_says_so_as_long_as_it_holds_the_state_for_others() {
+    let mut process = Process::start(&network(0), 1).await;
+    let duty = |process: &Process| process.hosts.of(SHARD).unwrap().duty;
+    assert_eq!(duty(&process), Duty::Member);
+    let mut state = process.director.look().await.unwrap().state;
+    let beacon_member = ValidatorId(0);
+    state.epoch.0 += 1;
+    process.director.let_go(&state, beacon_member).await.unwrap();
+    assert_eq!(duty(&process), Duty::Left, "the shard has not followed into the epoch");
+    state.epoch.0 -= 1;
+    process.director.let_go(&state, beacon_member).await.unwrap();
+    assert!(!process.is_hosted());
+    process.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_that_is_still_read_is_not_removed_and_the_shard_is_hosted_again_once_it_is_not() {
     let mut process = Process::start(&network(0), 1).await;
